@@ -1,0 +1,1 @@
+//! The port reducer: `(phase, event, now) -> (phase, actions)`. Pure.

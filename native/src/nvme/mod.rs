@@ -1,0 +1,1 @@
+//! Wire formats of NVMe and NVMe-oF. Pure: no I/O, no clock.

@@ -1,0 +1,1 @@
+//! Threads, CPU pinning, the event ring, the real clock.

@@ -1,0 +1,95 @@
+//! The desired state as the core serves it: pure data, immutable once published, shared by all threads as
+//! `Arc<Model>`. Built by the control thread from the node's spec and the facts of the opened backings.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::backend::BackingId;
+
+/// Everything that is served, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Counts published models; never 0. Also the base of the discovery generation counter.
+    pub revision: u64,
+    /// Subsystems by ascending NQN.
+    pub subsystems: Vec<Arc<Subsystem>>,
+    /// Listeners that serve now, with their resolved addresses, by ascending name.
+    pub listeners: Vec<Listener>,
+    /// Queue limits.
+    pub limits: QueueLimits,
+    /// Shortest keep-alive timeout granted, in milliseconds.
+    pub keep_alive_minimum_ms: u32,
+    /// The process is leaving: every namespace reports ANA inaccessible.
+    pub quiescing: bool,
+}
+
+/// A listener's resolved address, for the discovery log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Name in the desired state.
+    pub name: Arc<str>,
+    /// Address and port hosts connect to.
+    pub address: SocketAddr,
+}
+
+/// Limits that hosts are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Most I/O queues of a controller.
+    pub io_queues_max: u16,
+    /// Entries of an I/O queue (CAP.MQES + 1).
+    pub queue_depth: u16,
+    /// In-capsule data of I/O queues, bytes.
+    pub in_capsule_data_bytes: u32,
+    /// Largest transfer (MDTS) in bytes: a power of two times 4096.
+    pub io_size_max_bytes: u32,
+}
+
+/// An NVM subsystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subsystem {
+    /// NQN.
+    pub nqn: String,
+    /// Serial number, at most 20 ASCII characters.
+    pub serial: String,
+    /// Model number, at most 40 ASCII characters.
+    pub model_number: String,
+    /// Who may connect.
+    pub access: Access,
+    /// First and last controller id this node may give out (disjoint between the nodes of a shared subsystem).
+    pub controller_ids: (u16, u16),
+    /// Namespaces by ascending id.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// Host access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Only these host NQNs (sorted).
+    AllowList(Vec<String>),
+    /// Anyone.
+    AnyHost,
+}
+
+/// A namespace that can be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    /// Namespace id, 1…
+    pub id: u32,
+    /// UUID; derived from the desired state, never from a process's life.
+    pub uuid: Uuid,
+    /// ANA group.
+    pub ana_group: u32,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Where its data is.
+    pub backing: BackingId,
+    /// Capacity in logical blocks.
+    pub size_blocks: u64,
+    /// Logical block size as a power of two.
+    pub block_shift: u8,
+    /// Flush does real work.
+    pub write_cache: bool,
+}
