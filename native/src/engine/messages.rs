@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::backend::{Backend, BackingId};
 use crate::engine::buffers::BufferRegion;
+use crate::engine::counters::PortCounters;
 use crate::provider::Provider;
 use crate::subsystem::model::Model;
 
@@ -40,7 +41,8 @@ pub struct PortSizing {
     pub receive_bytes: u32,
     /// Bytes of a small data buffer.
     pub small_buffer_bytes: u32,
-    /// Count of small data buffers.
+    /// Count of small data buffers. The first `request_count × 16 / small_buffer_bytes` of them (rounded up) hold the
+    /// response capsules.
     pub small_buffer_count: u32,
     /// Bytes of a large data buffer (the maximum I/O size).
     pub large_buffer_bytes: u32,
@@ -76,6 +78,8 @@ pub struct PortResources<P: Provider> {
     pub sizing: PortSizing,
     /// Listener's name, for host lists.
     pub listener: Arc<str>,
+    /// Counters of this port on this poller, the same for every epoch.
+    pub counters: Arc<PortCounters>,
 }
 
 /// A queue pair in RTS, ready to be owned by a poller.
@@ -215,6 +219,15 @@ pub enum PollerEvent {
     HostConnected(HostIdentity),
     /// An association ended.
     HostDisconnected(HostIdentity, CloseReason),
+    /// The number of an association's queue pairs changed.
+    HostQueues {
+        /// Subsystem NQN.
+        subsystem_nqn: String,
+        /// Controller id.
+        controller_id: u16,
+        /// Queue pairs now, the admin queue's included.
+        queue_pairs: u16,
+    },
     /// A Connect command was refused.
     ConnectRefused {
         /// NQN the host gave (may be hostile: at most 223 printable bytes are kept).

@@ -2,4 +2,8 @@
 //! is a `step()` that a test can call.
 
 pub mod buffers;
+pub mod counters;
+pub mod mailbox;
 pub mod messages;
+pub mod table;
+pub mod token;
