@@ -1,0 +1,163 @@
+// The project's commands, run by run.mjs under Node.js 24.
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { killChildren, runVisible } from './child.ts';
+import {
+  buildNative,
+  cargo,
+  cargoEnvironment,
+  clippyStage,
+  nativeBuildStage,
+  rustFormatStage,
+  rustUnitStage,
+  simulationStage,
+  toolchainStage,
+} from './native.ts';
+import { makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
+import { closeRun, runLanes } from './stages.ts';
+import { ensureNativeToolchain, ensurePackages, ToolchainError } from './toolchain.ts';
+import { biomeStage, generatedStage, typesStage, vitestStage } from './typescript.ts';
+
+const minute = 60;
+
+const program = new Command('npm run')
+  .description('Weir: build, check, test, demonstrate')
+  .showHelpAfterError();
+
+program
+  .command('check')
+  .description('format, lint, types and unit tests; what to run before every commit')
+  .action(async () => {
+    const logs = makeLogDirectory('check', new Date());
+    const results = await runLanes(
+      [
+        [
+          biomeStage,
+          typesStage,
+          generatedStage,
+          vitestStage('unit tests', 'unit', { timeoutSeconds: 10 * minute }),
+        ],
+        [toolchainStage, rustFormatStage, clippyStage, rustUnitStage],
+      ],
+      logs,
+    );
+    process.exitCode = closeRun(results, logs);
+  });
+
+program
+  .command('test')
+  .description('everything: check, simulation, the real API server, the chart, end to end in the lab')
+  .action(async () => {
+    const logs = makeLogDirectory('test', new Date());
+    const seed = randomBytes(8).readBigUInt64LE();
+    console.log(`logs: ${logs}`);
+    console.log(`random simulation seed: ${seed} (npm run simulate -- --seed ${seed} repeats it)`);
+    // The dataplane's tests load the built core; so the build comes before everything in TypeScript.
+    const built = await runLanes(
+      [
+        [biomeStage, typesStage, generatedStage],
+        [toolchainStage, rustFormatStage, nativeBuildStage],
+      ],
+      logs,
+    );
+    const tested = await runLanes(
+      [
+        [vitestStage('unit tests', 'unit', { timeoutSeconds: 10 * minute })],
+        [clippyStage, rustUnitStage, simulationStage(seed)],
+      ],
+      logs,
+      built,
+    );
+    const results = await runLanes(
+      [
+        [
+          vitestStage('tests against the API server', 'cluster', { timeoutSeconds: 30 * minute }),
+          vitestStage('end to end in the lab', 'e2e', {
+            needs: [nativeBuildStage.name],
+            timeoutSeconds: 75 * minute,
+          }),
+        ],
+      ],
+      logs,
+      tested,
+    );
+    process.exitCode = closeRun(results, logs);
+  });
+
+program
+  .command('build')
+  .description('build the native core (release) into dist/native and the TypeScript into dist/js')
+  .action(async () => {
+    const logFile = join(makeLogDirectory('build', new Date()), 'build.log');
+    console.log(`building the native core … (log: ${logFile})`);
+    await ensureNativeToolchain(logFile);
+    await buildNative(logFile);
+    console.log(`built ${nativeLibraryPath}`);
+    mkdirSync(join(repositoryRoot, 'dist'), { recursive: true });
+    process.exitCode = await runVisible(['tsc', '--project', 'tsconfig.build.json']);
+  });
+
+program
+  .command('simulate')
+  .description('run the simulation with one seed')
+  .option('--seed <seed>', 'unsigned 64-bit number', parseSeed, randomBytes(8).readBigUInt64LE())
+  .action(async ({ seed }: { seed: bigint }) => {
+    await ensureNativeToolchain(join(makeLogDirectory('simulate', new Date()), 'set-up.log'));
+    console.log(`seed: ${seed}`);
+    process.exitCode = await runVisible(
+      cargo('test', '--locked', '--release', '--test', '*', '--', '--nocapture'),
+      {
+        env: { ...cargoEnvironment(), WEIR_SIM_SEED: String(seed) },
+      },
+    );
+  });
+
+program
+  .command('bench')
+  .description('count instructions per I/O on the native hot path (callgrind)')
+  .action(async () => {
+    const setUpLog = join(makeLogDirectory('bench', new Date()), 'set-up.log');
+    await ensureNativeToolchain(setUpLog);
+    await ensurePackages(['valgrind'], setUpLog);
+    process.exitCode = await runVisible(cargo('bench', '--locked'), { env: cargoEnvironment() });
+  });
+
+// These three bring their own options and help.
+delegate(
+  'generate',
+  "write the CRDs, the chart's copy and the API reference from the zod schemas",
+  'crds/generate.ts',
+);
+delegate('lab', 'the lab: up | down | status | exec | link | kubeconfig | logs', 'lab/main.ts');
+delegate('demo', 'the whole path once, under link flaps', 'e2e/demo.ts');
+
+function delegate(name: string, description: string, file: string): void {
+  program
+    .command(name)
+    .description(description)
+    .helpOption(false)
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .argument('[args...]')
+    .action(async (args: string[]) => {
+      process.exitCode = await runVisible([process.execPath, join(repositoryRoot, file), ...args]);
+    });
+}
+
+function parseSeed(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError('an unsigned decimal number is expected');
+  return BigInt(text);
+}
+
+process.on('SIGINT', () => killChildren('SIGINT'));
+process.on('SIGTERM', () => killChildren('SIGTERM'));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof ToolchainError)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,94 @@
+import { copyFileSync, mkdirSync, renameSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { runLogged, tail } from './child.ts';
+import { cargoTargetDirectory, nativeLibraryPath } from './paths.ts';
+import { tallyLibtest } from './results.ts';
+import { commandStage, type Stage } from './stages.ts';
+import { ensureNativeToolchain } from './toolchain.ts';
+
+/** Time limits that only a hang or a machine far too small reaches; a cold build takes minutes. */
+const buildTimeoutSeconds = 2400;
+const testTimeoutSeconds = 3600;
+
+/** A cargo command on the native core. `--locked`: a lock file that does not fit is an error, not an edit. */
+export function cargo(...args: string[]): string[] {
+  const [command = '', ...rest] = args;
+  return ['cargo', command, '--manifest-path', 'native/Cargo.toml', ...rest];
+}
+
+/** The environment of every cargo command. */
+export function cargoEnvironment(): Record<string, string> {
+  return { CARGO_TARGET_DIR: cargoTargetDirectory(), CARGO_TERM_COLOR: 'never' };
+}
+
+/** Installs what the native build needs. */
+export const toolchainStage: Stage = {
+  name: 'native toolchain',
+  run: async (logFile) => {
+    await ensureNativeToolchain(logFile);
+    return { passed: 1, failed: 0 };
+  },
+};
+
+const needs = [toolchainStage.name];
+
+/** rustfmt in check mode. */
+export const rustFormatStage = commandStage('rust format', cargo('fmt', '--check'), {
+  needs,
+  timeoutSeconds: 120,
+});
+
+/** clippy over everything, tests too; a warning is an error. */
+export const clippyStage = commandStage(
+  'rust lint',
+  cargo('clippy', '--locked', '--all-targets', '--', '-D', 'warnings'),
+  { needs, env: cargoEnvironment(), timeoutSeconds: buildTimeoutSeconds },
+);
+
+/** The tests that stand beside the source. */
+export const rustUnitStage = cargoTestStage('rust unit tests', ['--lib'], {});
+
+/** The simulator and every other test program in native/tests, with the random seed added to the fixed ones. */
+export function simulationStage(seed: bigint): Stage {
+  return cargoTestStage('simulation', ['--test', '*', '--', '--nocapture'], { WEIR_SIM_SEED: String(seed) });
+}
+
+/** Builds the core in release mode and puts it where the dataplane looks for it. */
+export const nativeBuildStage: Stage = {
+  name: 'native release build',
+  needs,
+  run: async (logFile) => {
+    await buildNative(logFile);
+    return { passed: 1, failed: 0 };
+  },
+};
+
+/** See {@link nativeBuildStage}. Rejects if the build fails. */
+export async function buildNative(logFile: string): Promise<void> {
+  const exitCode = await runLogged(cargo('build', '--locked', '--release'), logFile, {
+    env: cargoEnvironment(),
+    timeoutSeconds: buildTimeoutSeconds,
+  });
+  if (exitCode !== 0) {
+    throw new Error(`the native build failed with exit status ${exitCode}:\n${tail(logFile, 3000)}`);
+  }
+  mkdirSync(dirname(nativeLibraryPath), { recursive: true });
+  // A process may have the old library mapped: replace the name, never the file under it.
+  const fresh = `${nativeLibraryPath}.new`;
+  copyFileSync(join(cargoTargetDirectory(), 'release/libweir_core.so'), fresh);
+  renameSync(fresh, nativeLibraryPath);
+}
+
+function cargoTestStage(name: string, args: string[], env: Record<string, string>): Stage {
+  return {
+    name,
+    needs,
+    run: async (logFile) => {
+      const exitCode = await runLogged(cargo('test', '--locked', '--no-fail-fast', ...args), logFile, {
+        env: { ...cargoEnvironment(), ...env },
+        timeoutSeconds: testTimeoutSeconds,
+      });
+      return tallyLibtest(tail(logFile, Number.MAX_SAFE_INTEGER), exitCode);
+    },
+  };
+}

@@ -1,0 +1,49 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { runLogged } from './child.ts';
+import { type Tally, tallyVitest } from './results.ts';
+import { commandStage, type Stage } from './stages.ts';
+
+/** Format and lint. */
+export const biomeStage = commandStage('format and lint', ['biome', 'ci', '--error-on-warnings', '.'], {
+  timeoutSeconds: 120,
+});
+
+/** Types of everything. */
+export const typesStage = commandStage('types', ['tsc', '--noEmit'], { timeoutSeconds: 300 });
+
+/** What is generated from the zod schemas is what is committed. */
+export const generatedStage = commandStage(
+  'generated files',
+  [process.execPath, 'crds/generate.ts', '--check'],
+  { timeoutSeconds: 120 },
+);
+
+/** One project of vitest.config.ts; further arguments as vitest takes them. */
+export function vitestStage(
+  name: string,
+  project: 'unit' | 'cluster' | 'e2e',
+  options: { needs?: readonly string[]; timeoutSeconds: number },
+): Stage {
+  return {
+    name,
+    needs: options.needs ?? [],
+    run: async (logFile): Promise<Tally> => {
+      const reportFile = `${logFile}.json`;
+      const exitCode = await runLogged(
+        [
+          'vitest',
+          'run',
+          '--project',
+          project,
+          '--reporter=default',
+          '--reporter=json',
+          `--outputFile.json=${reportFile}`,
+        ],
+        logFile,
+        { env: { NO_COLOR: '1' }, timeoutSeconds: options.timeoutSeconds },
+      );
+      const report = existsSync(reportFile) ? readFileSync(reportFile, 'utf8') : undefined;
+      return tallyVitest(report, exitCode);
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import { defineConfig } from 'vitest/config';
+
+const second = 1000;
+const minute = 60 * second;
+
+/** The folders with TypeScript tests beside their source. */
+const sources = '{crds,operator,dataplane,kubernetes,lab,scripts,helm}';
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: [`${sources}/**/*.test.ts`],
+          exclude: ['**/*.cluster.test.ts', '**/node_modules/**'],
+        },
+      },
+      {
+        // Against a real API server. One file after the other: they share it.
+        test: {
+          name: 'cluster',
+          include: [`${sources}/**/*.cluster.test.ts`],
+          fileParallelism: false,
+          testTimeout: 2 * minute,
+          hookTimeout: 15 * minute,
+        },
+      },
+      {
+        // In the lab's guests, which are emulated on most machines: limits only a hang reaches.
+        test: {
+          name: 'e2e',
+          include: ['e2e/**/*.e2e.ts'],
+          fileParallelism: false,
+          testTimeout: 30 * minute,
+          hookTimeout: 60 * minute,
+        },
+      },
+    ],
+  },
+});
