@@ -1,0 +1,224 @@
+/**
+ * NvmeofTargetNode: the resolved desired state of one node, written by the operator, and what its dataplane reports.
+ * The spec is also the whole of a standalone configuration file, and exactly what the native core takes.
+ */
+import { z } from 'zod';
+import { accessSchema } from './access.ts';
+import { conditionsSchema, timestampSchema } from './condition.ts';
+import { dnsLabelSchema, listenersSchema } from './listener.ts';
+import {
+  absolutePathSchema,
+  anaGroupSchema,
+  blockDeviceSchema,
+  CAPACITY_UNIT_BYTES,
+  NAMESPACES_MAX,
+  nsidSchema,
+  readOnlySchema,
+} from './namespace.ts';
+import { nqnSchema } from './qualified-name.ts';
+import { exactlyOneOf, mapList, withRule } from './rule.ts';
+import { keepAliveSchema, linkSchema, pollingSchema, queuesSchema } from './tuning.ts';
+import { uuidSchema } from './uuid.ts';
+
+const SUBSYSTEMS_MAX = 16;
+
+/** 4 PiB: beyond any device, and exact in every number type on the way. */
+const CAPACITY_BYTES_MAX = 2 ** 52;
+
+/** NVM Express Base 2.0, figure 275: controller ids above FFEFh are reserved. */
+const CONTROLLER_ID_MAX = 0xffef;
+
+/** Connected hosts that a status names; `connectedHosts` counts them all. */
+const STATUS_HOSTS_MAX = 64;
+
+const sizeBytesSchema = z
+  .int()
+  .min(CAPACITY_UNIT_BYTES)
+  .max(CAPACITY_BYTES_MAX)
+  .multipleOf(CAPACITY_UNIT_BYTES, { error: `must be a multiple of ${CAPACITY_UNIT_BYTES}` })
+  .describe('Capacity in bytes, a multiple of 4096.');
+
+const backendSchema = exactlyOneOf(
+  z.strictObject({
+    blockDevice: blockDeviceSchema.optional(),
+    file: z
+      .strictObject({
+        path: absolutePathSchema('Path of the file. Created sparse if absent; never truncated.'),
+        sizeBytes: sizeBytesSchema,
+      })
+      .describe('A file.')
+      .optional(),
+    memory: z
+      .strictObject({ sizeBytes: sizeBytesSchema })
+      .describe('Memory of the process. Volatile.')
+      .optional(),
+    null: z
+      .strictObject({ sizeBytes: sizeBytesSchema })
+      .describe('Reads zeros, forgets writes. For benchmarks. In YAML the key is quoted: "null".')
+      .optional(),
+  }),
+  ['blockDevice', 'file', 'memory', 'null'],
+).describe('Where the data lives. Exactly one.');
+
+const namespaceSchema = z
+  .strictObject({
+    nsid: nsidSchema,
+    uuid: uuidSchema('UUID of the namespace. Derived from NQN and nsid when absent.').optional(),
+    readOnly: readOnlySchema,
+    anaGroup: anaGroupSchema,
+    backend: backendSchema,
+  })
+  .describe('A namespace.');
+
+const asciiText = (lengthMax: number, description: string) =>
+  z
+    .string()
+    .min(1)
+    .max(lengthMax)
+    .regex(/^[ -~]+$/, { error: 'must be printable ASCII' })
+    .describe(description);
+
+const controllerIDsSchema = withRule(
+  z.strictObject({
+    first: z.int().min(1).max(CONTROLLER_ID_MAX).describe('First id.'),
+    last: z.int().min(1).max(CONTROLLER_ID_MAX).describe('Last id.'),
+  }),
+  { rule: 'self.first <= self.last', message: 'first must not be greater than last' },
+  (range) => range.first <= range.last,
+).describe('Controller ids that this node may give out; disjoint between the nodes of a shared subsystem.');
+
+const subsystemSchema = z
+  .strictObject({
+    nqn: nqnSchema('NQN of the subsystem.'),
+    serial: asciiText(20, 'Serial number. Derived from the NQN when absent.').optional(),
+    modelNumber: asciiText(40, 'Model number that hosts show.').default('Weir'),
+    access: accessSchema.prefault({}),
+    controllerIDs: controllerIDsSchema.optional(),
+    namespaces: mapList(namespaceSchema, ['nsid'], { maxItems: NAMESPACES_MAX })
+      .describe('Namespaces of the subsystem.')
+      .default([]),
+  })
+  .describe('An NVM subsystem.');
+
+const buffersSchema = z
+  .strictObject({
+    smallCount: z.int().min(16).max(65536).default(512).describe('Data buffers of 16 KiB.'),
+    largeCount: z.int().min(4).max(8192).default(64).describe('Data buffers of queues.maxIOSizeBytes.'),
+    receiveCount: z.int().min(64).max(32768).default(1024).describe('Receive buffers (command capsules).'),
+  })
+  .prefault({})
+  .describe('Memory registered with the RDMA device, for each listener and poller.');
+
+/** Desired state of one node. */
+export const nvmeofTargetNodeSpecSchema = z
+  .strictObject({
+    nodeName: z.string().min(1).max(253).describe('Node that serves this.'),
+    target: z
+      .string()
+      .min(1)
+      .max(317)
+      .describe('The NvmeofTarget as <namespace>/<name>: the label "target" of metrics and logs.'),
+    paused: z.boolean().default(false).describe('Keep serving what is served; changes wait.'),
+    listeners: listenersSchema,
+    subsystems: mapList(subsystemSchema, ['nqn'], { minItems: 1, maxItems: SUBSYSTEMS_MAX }).describe(
+      'Subsystems that the node serves.',
+    ),
+    queues: queuesSchema,
+    keepAlive: keepAliveSchema,
+    link: linkSchema,
+    polling: pollingSchema,
+    buffers: buffersSchema,
+  })
+  .describe('Desired state of the node, complete: what the native core takes.');
+
+/** Desired state of one node, defaults filled in. */
+export type NvmeofTargetNodeSpec = z.output<typeof nvmeofTargetNodeSpecSchema>;
+
+/** Desired state of one node as it may be written: defaults may be left out. */
+export type NvmeofTargetNodeSpecInput = z.input<typeof nvmeofTargetNodeSpecSchema>;
+
+const counter = (description: string) => z.int().min(0).default(0).describe(description);
+
+const listenerStatusSchema = z.object({
+  name: dnsLabelSchema.describe('Name of the listener.'),
+  address: z.string().max(45).optional().describe('Address that is served, once known.'),
+  port: z.int().min(1).max(65535).optional().describe('Port that is served.'),
+  device: z.string().max(63).optional().describe('RDMA device.'),
+  netdev: z.string().max(15).optional().describe('Network interface of the device.'),
+  linkUp: z.boolean().optional().describe('Whether the link is up.'),
+  phase: z
+    .enum(['Down', 'Arming', 'Serving', 'Degraded', 'Holding', 'Draining', 'Quarantined', 'Failed'])
+    .describe('Phase of the port.'),
+  epoch: counter('Counts the times the port began to serve; memory regions and queue pairs belong to one.'),
+  lastTransitionTime: timestampSchema.optional().describe('When the phase last changed.'),
+  reason: z.string().max(256).optional().describe('Why the port is in this phase.'),
+  message: z.string().max(1024).optional().describe('Why, and what to do about it.'),
+  queuePairs: z
+    .object({
+      active: counter('In use.'),
+      draining: counter('Waiting for their last completions.'),
+      quarantined: counter('Held by work that would not finish.'),
+    })
+    .optional()
+    .describe('Queue pairs by state.'),
+  memoryRegions: counter('Memory regions registered with the device.'),
+  linkTransitions: z
+    .object({ up: counter('Times the link came up.'), down: counter('Times the link went down.') })
+    .optional()
+    .describe('Link flaps since the dataplane started.'),
+  drains: z
+    .object({
+      completed: counter('Drains that finished in time.'),
+      timedOut: counter('Drains that hit link.drainTimeoutSeconds.'),
+    })
+    .optional()
+    .describe('Drains since the dataplane started.'),
+});
+
+const namespaceStatusSchema = z.object({
+  subsystem: z.string().min(1).max(223).describe('NQN of the subsystem.'),
+  nsid: nsidSchema,
+  uuid: z.string().max(36).optional().describe('UUID that hosts see.'),
+  state: z.enum(['Ready', 'Failed', 'Removing', 'Pending']).describe('State of the namespace.'),
+  reason: z.string().max(256).optional().describe('Why it is in this state.'),
+  message: z.string().max(1024).optional().describe('Why, and what to do about it.'),
+  sizeBytes: z.int().min(0).optional().describe('Capacity in bytes.'),
+  volatile: z.boolean().optional().describe('The data is gone when the pod restarts.'),
+});
+
+const hostStatusSchema = z.object({
+  subsystem: z.string().min(1).max(223).describe('NQN of the subsystem.'),
+  hostNQN: z.string().max(223).describe('NQN of the host.'),
+  controllerID: z.int().min(0).max(65535).describe('Controller id of the connection.'),
+  listener: z.string().max(63).optional().describe('Listener that the host is connected to.'),
+  source: z.string().max(64).optional().describe('Address of the host.'),
+  queues: counter('Queues, the admin queue included.'),
+  connectedSince: timestampSchema.optional().describe('When the host connected.'),
+});
+
+/** Observed state of one node, written by its dataplane. */
+export const nvmeofTargetNodeStatusSchema = z
+  .object({
+    observedGeneration: z.int().min(0).optional().describe('metadata.generation of the spec that is served.'),
+    conditions: conditionsSchema.optional(),
+    listeners: mapList(listenerStatusSchema, ['name'], { maxItems: 16 }).optional().describe('Listeners.'),
+    namespaces: mapList(namespaceStatusSchema, ['subsystem', 'nsid'], { maxItems: NAMESPACES_MAX })
+      .optional()
+      .describe('Namespaces.'),
+    connectedHosts: z.int().min(0).optional().describe('Host connections (controllers), all of them.'),
+    hosts: mapList(hostStatusSchema, ['subsystem', 'controllerID'], { maxItems: STATUS_HOSTS_MAX })
+      .optional()
+      .describe(`Host connections, the first ${STATUS_HOSTS_MAX}.`),
+    version: z.string().max(64).optional().describe('Version of the dataplane.'),
+  })
+  .describe('Observed state, written by the dataplane.');
+
+/** Observed state of one node. */
+export type NvmeofTargetNodeStatus = z.output<typeof nvmeofTargetNodeStatusSchema>;
+
+/** Root of an NvmeofTargetNode. */
+export const nvmeofTargetNodeSchema = z
+  .object({ spec: nvmeofTargetNodeSpecSchema, status: nvmeofTargetNodeStatusSchema.optional() })
+  .describe(
+    'NvmeofTargetNode is what one node serves of an NvmeofTarget. Written by the operator and the dataplane; read it, do not edit it.',
+  );
