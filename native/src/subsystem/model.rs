@@ -93,3 +93,51 @@ pub struct Namespace {
     /// Flush does real work.
     pub write_cache: bool,
 }
+
+impl Model {
+    /// The subsystem with this NQN.
+    #[must_use]
+    pub fn subsystem(&self, nqn: &str) -> Option<&Arc<Subsystem>> {
+        let index = self
+            .subsystems
+            .binary_search_by(|subsystem| subsystem.nqn.as_str().cmp(nqn))
+            .ok()?;
+        self.subsystems.get(index)
+    }
+}
+
+impl Subsystem {
+    /// The namespace with this id.
+    #[must_use]
+    pub fn namespace(&self, id: u32) -> Option<&Namespace> {
+        let index = self
+            .namespaces
+            .binary_search_by_key(&id, |namespace| namespace.id)
+            .ok()?;
+        self.namespaces.get(index)
+    }
+}
+
+impl Access {
+    /// Whether this host may connect. NQNs compare by byte.
+    #[must_use]
+    pub fn allows(&self, host_nqn: &str) -> bool {
+        match self {
+            Self::AllowList(hosts) => hosts.binary_search_by(|host| host.as_str().cmp(host_nqn)).is_ok(),
+            Self::AnyHost => true,
+        }
+    }
+}
+
+/// Smallest limit on transfers that hosts are told. MDTS cannot express less than 8 KiB (0 means no limit), and the
+/// longest ANA log must fit one transfer. It is also the size of a small data buffer, so such a transfer needs no
+/// large one.
+pub const TRANSFER_BYTES_MAX_FLOOR: u32 = 16 * 1024;
+
+impl QueueLimits {
+    /// Largest transfer in bytes that hosts are told and held to.
+    #[must_use]
+    pub fn transfer_bytes_max(&self) -> u32 {
+        self.io_size_max_bytes.max(TRANSFER_BYTES_MAX_FLOOR)
+    }
+}
