@@ -1,0 +1,138 @@
+/** fio with verification, in a host guest. */
+import { z } from 'zod';
+import type { GuestShell, RunningCommand } from './guest-shell.ts';
+
+/** What a run writes, and how. */
+export interface FioJob {
+  /** Block device without `/dev/`. */
+  readonly device: string;
+  readonly runtimeSeconds: number;
+  readonly blockSizeBytes: number;
+  readonly ioDepth: number;
+  /** Bytes from the start of the device that the job uses. */
+  readonly sizeBytes: number;
+  /** `verify`: random writes, each read back and compared; `randread`: reads only, for figures. */
+  readonly mode: 'verify' | 'randread' | 'randwrite';
+}
+
+/** Outcome of a run. */
+export interface FioResult {
+  readonly ok: boolean;
+  readonly verifyErrors: number;
+  readonly ioErrors: number;
+  readonly readIops: number;
+  readonly writeIops: number;
+  /** Mean completion latency, microseconds, over reads or writes, whichever the job does. */
+  readonly meanLatencyMicroseconds: number;
+  readonly p99LatencyMicroseconds: number;
+}
+
+const directionSchema = z.object({
+  iops: z.number(),
+  total_ios: z.number(),
+  clat_ns: z.object({
+    mean: z.number(),
+    percentile: z.record(z.string(), z.number()).optional(),
+  }),
+});
+const reportSchema = z.object({
+  jobs: z
+    .array(
+      z.object({
+        error: z.number(),
+        total_err: z.number().optional(),
+        read: directionSchema,
+        write: directionSchema,
+      }),
+    )
+    .min(1),
+});
+
+/** `EILSEQ`: what fio ends with when data read back is not what was written. */
+const VERIFY_ERRNO = 84;
+/** fio needs this long beyond its run time, at most, to drain and print on an emulated guest under flaps. */
+const FIO_GRACE_SECONDS = 180;
+
+/** The arguments of a job. */
+export function fioArguments(job: FioJob): string[] {
+  const common = [
+    'fio',
+    '--name=weir',
+    `--filename=/dev/${job.device}`,
+    '--ioengine=libaio',
+    '--direct=1',
+    '--thread',
+    `--bs=${job.blockSizeBytes}`,
+    `--iodepth=${job.ioDepth}`,
+    `--size=${job.sizeBytes}`,
+    '--time_based',
+    `--runtime=${job.runtimeSeconds}`,
+    '--output-format=json',
+    '--continue_on_error=all',
+  ];
+  if (job.mode !== 'verify') return [...common, `--rw=${job.mode}`];
+  // The backlog makes fio read back and compare while it goes on writing, so a lost or mixed write shows at once.
+  return [
+    ...common,
+    '--rw=randwrite',
+    '--verify=crc32c',
+    '--verify_backlog=256',
+    '--verify_state_save=0',
+    '--serialize_overlap=1',
+  ];
+}
+
+/** Reads fio's report. Anything but clean JSON with a job in it is a failed run, not an exception. */
+export function parseFioReport(stdout: string, stderr: string, exitCode: number): FioResult {
+  const failed: FioResult = {
+    ok: false,
+    verifyErrors: 0,
+    ioErrors: 1,
+    readIops: 0,
+    writeIops: 0,
+    meanLatencyMicroseconds: 0,
+    p99LatencyMicroseconds: 0,
+  };
+  const start = stdout.indexOf('{');
+  if (start < 0) return failed;
+  let report: z.infer<typeof reportSchema>;
+  try {
+    report = reportSchema.parse(JSON.parse(stdout.slice(start)));
+  } catch {
+    return failed;
+  }
+  const [job] = report.jobs;
+  if (job === undefined) return failed;
+  const text = `${stdout.slice(0, start)}\n${stderr}`;
+  const verifyLines = text.split('\n').filter((line) => /^verify:|: verify failed|bad magic/.test(line)).length;
+  const verifyErrors = Math.max(verifyLines, job.error === VERIFY_ERRNO ? 1 : 0);
+  const counted = Math.max(job.total_err ?? 0, job.error === 0 ? 0 : 1);
+  const ioErrors = Math.max(0, counted - verifyErrors);
+  const main = job.write.total_ios > 0 ? job.write : job.read;
+  return {
+    ok: exitCode === 0 && verifyErrors === 0 && ioErrors === 0 && main.total_ios > 0,
+    verifyErrors,
+    ioErrors,
+    readIops: job.read.iops,
+    writeIops: job.write.iops,
+    meanLatencyMicroseconds: main.clat_ns.mean / 1000,
+    p99LatencyMicroseconds: (main.clat_ns.percentile?.['99.000000'] ?? 0) / 1000,
+  };
+}
+
+/** A run in progress. */
+export interface FioRun {
+  readonly result: Promise<FioResult>;
+  kill(): Promise<void>;
+}
+
+/** Starts a job in a guest. */
+export function startFio(shell: GuestShell, guest: string, job: FioJob): FioRun {
+  const running: RunningCommand = shell.spawn(guest, fioArguments(job), {
+    timeoutSeconds: job.runtimeSeconds + FIO_GRACE_SECONDS,
+  });
+  const result = running.finished.then((ended) =>
+    parseFioReport(ended.stdout, ended.stderr, ended.exitCode),
+  );
+  return { result, kill: () => running.kill() };
+}

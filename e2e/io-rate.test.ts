@@ -1,0 +1,30 @@
+import { describe, expect, it } from 'vitest';
+import { ratePerSecond, stallAfter } from './io-rate.ts';
+
+const at = (atMs: number, completed: number) => ({ atMs, completed });
+
+describe('stallAfter', () => {
+  it('is the time from link-up to the first finished I/O', () => {
+    expect(stallAfter([at(0, 10), at(100, 10), at(200, 10), at(300, 11)], 100)).toBe(200);
+  });
+
+  it('does not count I/O that finished before link-up', () => {
+    expect(stallAfter([at(0, 10), at(90, 20), at(200, 20), at(300, 20)], 100)).toBeUndefined();
+  });
+
+  it('takes the first sample after link-up as the base when there is none before', () => {
+    expect(stallAfter([at(150, 5), at(250, 6)], 100)).toBe(150);
+  });
+
+  it('says nothing when there is no sample', () => {
+    expect(stallAfter([], 100)).toBeUndefined();
+  });
+});
+
+describe('ratePerSecond', () => {
+  it('divides by the time that really passed between the samples', () => {
+    expect(ratePerSecond([at(0, 0), at(500, 100), at(1100, 400)], 1000)).toEqual([
+      { atMs: 1100, rate: (400 * 1000) / 1100 },
+    ]);
+  });
+});

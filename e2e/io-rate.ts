@@ -1,0 +1,77 @@
+/** When did I/O move? A sampler in the host guest, and what its samples say about a stall. */
+import type { GuestShell, RunningCommand } from './guest-shell.ts';
+
+/** I/Os finished on a device up to a moment of this machine's clock. */
+export interface IoSample {
+  readonly atMs: number;
+  readonly completed: number;
+}
+
+/** Between two samples; the resolution of every stall that is reported. */
+const SAMPLE_SECONDS = 0.1;
+
+// Fields 1 and 5 of a block device's stat file: reads and writes completed (kernel documentation, block/stat).
+const SAMPLER = `while :; do read -r r _ _ _ w _ < "/sys/block/$1/stat" && echo "$((r + w))"; sleep ${SAMPLE_SECONDS}; done`;
+
+/** Samples a device until stopped. */
+export class IoRateSampler {
+  readonly samples: IoSample[] = [];
+  readonly #command: RunningCommand;
+
+  constructor(shell: GuestShell, guest: string, device: string, limitSeconds: number) {
+    this.#command = shell.spawn(guest, ['sh', '-c', SAMPLER, 'sh', device], {
+      timeoutSeconds: limitSeconds,
+      onLine: (line) => {
+        const completed = Number.parseInt(line, 10);
+        if (Number.isFinite(completed)) this.samples.push({ atMs: Date.now(), completed });
+      },
+    });
+    // It is always ended from outside, so how it ends says nothing.
+    this.#command.finished.catch(() => undefined);
+  }
+
+  /** The newest sample's count, or `undefined` before the first. */
+  get completed(): number | undefined {
+    return this.samples.at(-1)?.completed;
+  }
+
+  async stop(): Promise<void> {
+    await this.#command.kill();
+  }
+}
+
+/**
+ * Milliseconds from `sinceMs` to the first sample with more I/Os finished than at that moment;
+ * `undefined` when nothing has moved yet.
+ */
+export function stallAfter(samples: readonly IoSample[], sinceMs: number): number | undefined {
+  let before: IoSample | undefined;
+  for (const sample of samples) {
+    if (sample.atMs <= sinceMs) {
+      before = sample;
+      continue;
+    }
+    // Without a sample from before, the first one after is the base: it can only make the stall look longer.
+    if (before === undefined) before = sample;
+    else if (sample.completed > before.completed) return sample.atMs - sinceMs;
+  }
+  return undefined;
+}
+
+/** I/Os per second in windows of `windowMs`, for a picture. */
+export function ratePerSecond(
+  samples: readonly IoSample[],
+  windowMs: number,
+): { atMs: number; rate: number }[] {
+  const rates: { atMs: number; rate: number }[] = [];
+  let base = samples[0];
+  for (const sample of samples) {
+    if (base === undefined || sample.atMs - base.atMs < windowMs) continue;
+    rates.push({
+      atMs: sample.atMs,
+      rate: ((sample.completed - base.completed) * 1000) / (sample.atMs - base.atMs),
+    });
+    base = sample;
+  }
+  return rates;
+}
