@@ -1,0 +1,75 @@
+/** kubectl and helm against the lab's cluster, as a user would type them. */
+import { execa } from 'execa';
+
+/** Where the tools and the cluster are. */
+export interface ClusterAccess {
+  readonly kubectl: string;
+  readonly helm: string;
+  readonly kubeconfig: string;
+}
+
+/** kubectl or helm said no. The message is what it printed. */
+export class ClusterCommandError extends Error {
+  readonly code = 'CLUSTER_COMMAND_FAILED';
+  readonly stderr: string;
+
+  constructor(tool: string, args: readonly string[], stderr: string) {
+    super(`${tool} ${args.join(' ')}: ${stderr.trim()}`);
+    this.name = 'ClusterCommandError';
+    this.stderr = stderr;
+  }
+}
+
+/** A cluster, driven from outside. */
+export class Cluster {
+  readonly #access: ClusterAccess;
+
+  constructor(access: ClusterAccess) {
+    this.#access = access;
+  }
+
+  kubectl(args: readonly string[], options: { input?: string; timeoutSeconds?: number } = {}): Promise<string> {
+    return this.#run('kubectl', this.#access.kubectl, args, options);
+  }
+
+  helm(args: readonly string[], options: { timeoutSeconds?: number } = {}): Promise<string> {
+    return this.#run('helm', this.#access.helm, args, options);
+  }
+
+  /** Applies a manifest given as text. */
+  apply(manifest: string): Promise<string> {
+    return this.kubectl(['apply', '-f', '-'], { input: manifest });
+  }
+
+  /** An object or list as kubectl prints it in JSON. The caller parses what it needs. */
+  async get(args: readonly string[]): Promise<unknown> {
+    return JSON.parse(await this.kubectl(['get', ...args, '-o', 'json']));
+  }
+
+  /** Waits for a condition, as `kubectl wait` does. */
+  async waitFor(resource: string, namespace: string, condition: string, timeoutSeconds: number): Promise<void> {
+    await this.kubectl(
+      ['wait', `--for=${condition}`, resource, '-n', namespace, `--timeout=${timeoutSeconds}s`],
+      { timeoutSeconds: timeoutSeconds + 15 },
+    );
+  }
+
+  async #run(
+    name: string,
+    binary: string,
+    args: readonly string[],
+    options: { input?: string; timeoutSeconds?: number },
+  ): Promise<string> {
+    const result = await execa(binary, args, {
+      env: { KUBECONFIG: this.#access.kubeconfig },
+      timeout: (options.timeoutSeconds ?? 60) * 1000,
+      reject: false,
+      ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+    });
+    if (result.failed) {
+      const why = result.timedOut ? 'no answer in time' : result.stderr || result.stdout;
+      throw new ClusterCommandError(name, args, String(why));
+    }
+    return String(result.stdout);
+  }
+}
