@@ -69,7 +69,10 @@ export function renderSummary(report: DemoReport): string {
     [
       'I/O',
       report.fio
-        .map((run) => `${run.namespace}: ${run.writeIops.toFixed(0)} writes/s, ${run.readIops.toFixed(0)} reads/s`)
+        .map(
+          (run) =>
+            `${run.namespace}: ${run.writeIops.toFixed(0)} writes/s, ${run.readIops.toFixed(0)} reads/s`,
+        )
         .join('; ') || 'none',
     ],
     ...report.flaps.map((flap, index): [string, string] => [

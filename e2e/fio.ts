@@ -104,7 +104,9 @@ export function parseFioReport(stdout: string, stderr: string, exitCode: number)
   const [job] = report.jobs;
   if (job === undefined) return failed;
   const text = `${stdout.slice(0, start)}\n${stderr}`;
-  const verifyLines = text.split('\n').filter((line) => /^verify:|: verify failed|bad magic/.test(line)).length;
+  const verifyLines = text
+    .split('\n')
+    .filter((line) => /^verify:|: verify failed|bad magic/.test(line)).length;
   const verifyErrors = Math.max(verifyLines, job.error === VERIFY_ERRNO ? 1 : 0);
   const counted = Math.max(job.total_err ?? 0, job.error === 0 ? 0 : 1);
   const ioErrors = Math.max(0, counted - verifyErrors);
@@ -131,8 +133,6 @@ export function startFio(shell: GuestShell, guest: string, job: FioJob): FioRun 
   const running: RunningCommand = shell.spawn(guest, fioArguments(job), {
     timeoutSeconds: job.runtimeSeconds + FIO_GRACE_SECONDS,
   });
-  const result = running.finished.then((ended) =>
-    parseFioReport(ended.stdout, ended.stderr, ended.exitCode),
-  );
+  const result = running.finished.then((ended) => parseFioReport(ended.stdout, ended.stderr, ended.exitCode));
   return { result, kill: () => running.kill() };
 }

@@ -28,7 +28,10 @@ export class Cluster {
     this.#access = access;
   }
 
-  kubectl(args: readonly string[], options: { input?: string; timeoutSeconds?: number } = {}): Promise<string> {
+  kubectl(
+    args: readonly string[],
+    options: { input?: string; timeoutSeconds?: number } = {},
+  ): Promise<string> {
     return this.#run('kubectl', this.#access.kubectl, args, options);
   }
 
@@ -47,7 +50,12 @@ export class Cluster {
   }
 
   /** Waits for a condition, as `kubectl wait` does. */
-  async waitFor(resource: string, namespace: string, condition: string, timeoutSeconds: number): Promise<void> {
+  async waitFor(
+    resource: string,
+    namespace: string,
+    condition: string,
+    timeoutSeconds: number,
+  ): Promise<void> {
     await this.kubectl(
       ['wait', `--for=${condition}`, resource, '-n', namespace, `--timeout=${timeoutSeconds}s`],
       { timeoutSeconds: timeoutSeconds + 15 },

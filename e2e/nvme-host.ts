@@ -71,12 +71,7 @@ export class NvmeHost {
 
   /** What the target's discovery subsystem shows this host. */
   async discover(target: TargetAddress): Promise<DiscoveryEntry[]> {
-    const text = await this.#run([
-      'nvme',
-      'discover',
-      ...this.#addressed(target),
-      '--output-format=json',
-    ]);
+    const text = await this.#run(['nvme', 'discover', ...this.#addressed(target), '--output-format=json']);
     const log = JSON.parse(text) as { records?: { subnqn: string; traddr: string; trsvcid: string }[] };
     return (log.records ?? []).map((record) => ({
       nqn: record.subnqn,
