@@ -1,0 +1,397 @@
+//! [`Provider`] over a world: handles that destroy their object when dropped, and nothing else.
+
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use super::connection::QueuedEvent;
+use super::world::SimWorld;
+use crate::provider::{
+    AcceptParameters, Arena, AsyncEvent, ConnectParameters, ConnectRequest, ConnectionEvent, DeviceInfo, DeviceLimits,
+    MemoryAccess, PortState, Provider, ProviderError, QueuePairParameters, ReceiveWorkRequest, SendWorkRequest,
+    WorkCompletion,
+};
+
+/// The engine's side of a [`SimWorld`].
+#[derive(Debug, Clone)]
+pub struct SimProvider {
+    world: SimWorld,
+}
+
+impl SimProvider {
+    pub(super) fn new(world: SimWorld) -> Self {
+        Self { world }
+    }
+}
+
+#[derive(Debug)]
+struct DeviceHandle {
+    world: SimWorld,
+    key: u64,
+}
+
+impl Drop for DeviceHandle {
+    fn drop(&mut self) {
+        self.world.with(|world| world.close_device(self.key));
+    }
+}
+
+/// An open device.
+#[derive(Debug, Clone)]
+pub struct SimDevice(Arc<DeviceHandle>);
+
+#[derive(Debug)]
+struct DomainHandle {
+    device: SimDevice,
+    key: u64,
+}
+
+impl Drop for DomainHandle {
+    fn drop(&mut self) {
+        self.device.0.world.with(|world| world.free_domain(self.key));
+    }
+}
+
+/// A protection domain.
+#[derive(Debug, Clone)]
+pub struct SimProtectionDomain(Arc<DomainHandle>);
+
+impl SimProtectionDomain {
+    fn world(&self) -> &SimWorld {
+        &self.0.device.0.world
+    }
+}
+
+/// A registered memory region.
+#[derive(Debug)]
+pub struct SimMemoryRegion {
+    domain: SimProtectionDomain,
+    key: u32,
+}
+
+impl Drop for SimMemoryRegion {
+    fn drop(&mut self) {
+        self.domain.world().with(|world| world.deregister(self.key));
+    }
+}
+
+#[derive(Debug)]
+struct CompletionQueueHandle {
+    device: SimDevice,
+    key: u64,
+}
+
+impl Drop for CompletionQueueHandle {
+    fn drop(&mut self) {
+        let world = &self.device.0.world;
+        world.with(|world| world.destroy_completion_queue(self.key));
+    }
+}
+
+/// A completion queue.
+#[derive(Debug, Clone)]
+pub struct SimCompletionQueue(Arc<CompletionQueueHandle>);
+
+#[derive(Debug)]
+struct ReceiveQueueHandle {
+    domain: SimProtectionDomain,
+    key: u64,
+}
+
+impl Drop for ReceiveQueueHandle {
+    fn drop(&mut self) {
+        self.domain.world().with(|world| world.destroy_receive_queue(self.key));
+    }
+}
+
+/// A shared receive queue.
+#[derive(Debug, Clone)]
+pub struct SimSharedReceiveQueue(Arc<ReceiveQueueHandle>);
+
+/// A queue pair.
+#[derive(Debug)]
+pub struct SimQueuePair {
+    number: u32,
+    domain: SimProtectionDomain,
+    _completion_queue: SimCompletionQueue,
+    _receive_queue: SimSharedReceiveQueue,
+}
+
+impl Drop for SimQueuePair {
+    fn drop(&mut self) {
+        self.domain.world().with(|world| world.destroy_queue_pair(self.number));
+    }
+}
+
+/// A connection manager identifier.
+#[derive(Debug)]
+pub struct SimConnectionId {
+    world: SimWorld,
+    key: u64,
+}
+
+impl Drop for SimConnectionId {
+    fn drop(&mut self) {
+        self.world.with(|world| world.drop_identifier(self.key));
+    }
+}
+
+/// A listening identifier.
+#[derive(Debug)]
+pub struct SimListener {
+    world: SimWorld,
+    key: u64,
+}
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        self.world.with(|world| world.stop_listening(self.key));
+    }
+}
+
+impl Provider for SimProvider {
+    type Device = SimDevice;
+    type ProtectionDomain = SimProtectionDomain;
+    type MemoryRegion = SimMemoryRegion;
+    type CompletionQueue = SimCompletionQueue;
+    type SharedReceiveQueue = SimSharedReceiveQueue;
+    type QueuePair = SimQueuePair;
+    type ConnectionId = SimConnectionId;
+    type Listener = SimListener;
+
+    fn devices(&self) -> Result<Vec<DeviceInfo>, ProviderError> {
+        Ok(self.world.with(|world| world.device_list()))
+    }
+
+    fn open_device(&self, name: &str) -> Result<SimDevice, ProviderError> {
+        let key = self.world.with(|world| world.open_device(name))?;
+        Ok(SimDevice(Arc::new(DeviceHandle {
+            world: self.world.clone(),
+            key,
+        })))
+    }
+
+    fn limits(&self, device: &SimDevice) -> Result<DeviceLimits, ProviderError> {
+        self.world.with(|world| {
+            world.check_device(device.0.key, "ibv_query_device")?;
+            Ok(world.device(device.0.key).spec.limits)
+        })
+    }
+
+    fn port_state(&self, device: &SimDevice) -> Result<PortState, ProviderError> {
+        self.world.with(|world| world.port_state(device.0.key))
+    }
+
+    fn async_event_fd(&self, _device: &SimDevice) -> Option<RawFd> {
+        None
+    }
+
+    fn next_async_event(&self, device: &SimDevice) -> Option<AsyncEvent> {
+        self.world
+            .with(|world| world.device_mut(device.0.key).async_events.pop_front())
+    }
+
+    fn allocate_protection_domain(&self, device: &SimDevice) -> Result<SimProtectionDomain, ProviderError> {
+        let key = self.world.with(|world| world.allocate_domain(device.0.key))?;
+        Ok(SimProtectionDomain(Arc::new(DomainHandle {
+            device: device.clone(),
+            key,
+        })))
+    }
+
+    fn register_memory(
+        &self,
+        domain: &SimProtectionDomain,
+        arena: &Arena,
+        offset: usize,
+        length: usize,
+        access: MemoryAccess,
+    ) -> Result<SimMemoryRegion, ProviderError> {
+        let MemoryAccess::Local = access;
+        let key = self
+            .world
+            .with(|world| world.register(domain.0.key, arena, offset, length))?;
+        Ok(SimMemoryRegion {
+            domain: domain.clone(),
+            key,
+        })
+    }
+
+    fn local_key(&self, region: &SimMemoryRegion) -> u32 {
+        region.key
+    }
+
+    fn create_completion_queue(&self, device: &SimDevice, entries: u32) -> Result<SimCompletionQueue, ProviderError> {
+        let key = self
+            .world
+            .with(|world| world.create_completion_queue(device.0.key, entries))?;
+        Ok(SimCompletionQueue(Arc::new(CompletionQueueHandle {
+            device: device.clone(),
+            key,
+        })))
+    }
+
+    fn create_shared_receive_queue(
+        &self,
+        domain: &SimProtectionDomain,
+        entries: u32,
+    ) -> Result<SimSharedReceiveQueue, ProviderError> {
+        let key = self
+            .world
+            .with(|world| world.create_receive_queue(domain.0.key, entries))?;
+        Ok(SimSharedReceiveQueue(Arc::new(ReceiveQueueHandle {
+            domain: domain.clone(),
+            key,
+        })))
+    }
+
+    fn create_queue_pair(
+        &self,
+        domain: &SimProtectionDomain,
+        parameters: &QueuePairParameters<'_, Self>,
+    ) -> Result<SimQueuePair, ProviderError> {
+        let (completion_queue, receive_queue) = (parameters.completion_queue, parameters.shared_receive_queue);
+        let depth = parameters.send_work_requests_max;
+        let number = self
+            .world
+            .with(|world| world.create_queue_pair(domain.0.key, completion_queue.0.key, receive_queue.0.key, depth))?;
+        Ok(SimQueuePair {
+            number,
+            domain: domain.clone(),
+            _completion_queue: completion_queue.clone(),
+            _receive_queue: receive_queue.clone(),
+        })
+    }
+
+    fn queue_pair_number(&self, queue_pair: &SimQueuePair) -> u32 {
+        queue_pair.number
+    }
+
+    fn ready_queue_pair(
+        &self,
+        queue_pair: &mut SimQueuePair,
+        connection: &SimConnectionId,
+        parameters: &ConnectParameters,
+    ) -> Result<(), ProviderError> {
+        self.world
+            .with(|world| world.ready_queue_pair(queue_pair.number, connection.key, parameters))
+    }
+
+    fn fail_queue_pair(&self, queue_pair: &mut SimQueuePair) -> Result<(), ProviderError> {
+        self.world.with(|world| world.fail_queue_pair(queue_pair.number));
+        Ok(())
+    }
+
+    fn post_receives(
+        &self,
+        queue: &SimSharedReceiveQueue,
+        requests: &[ReceiveWorkRequest],
+    ) -> Result<(), (usize, ProviderError)> {
+        self.world.with(|world| world.post_receives(queue.0.key, requests))
+    }
+
+    fn post_sends(
+        &self,
+        queue_pair: &mut SimQueuePair,
+        requests: &[SendWorkRequest],
+    ) -> Result<(), (usize, ProviderError)> {
+        self.world.with(|world| world.post_sends(queue_pair.number, requests))
+    }
+
+    fn poll_completions(
+        &self,
+        queue: &SimCompletionQueue,
+        completions: &mut [WorkCompletion],
+    ) -> Result<usize, ProviderError> {
+        self.world.with(|world| world.poll(queue.0.key, completions))
+    }
+
+    fn arm_completion_queue(&self, queue: &SimCompletionQueue) -> Result<(), ProviderError> {
+        self.world.with(|world| {
+            let queue = world.completion_queues.get_mut(&queue.0.key);
+            queue.expect("a handle keeps its object").armed = true;
+        });
+        Ok(())
+    }
+
+    fn completion_fd(&self, _queue: &SimCompletionQueue) -> Option<RawFd> {
+        None
+    }
+
+    fn take_completion_notifications(&self, _queue: &SimCompletionQueue) {}
+
+    fn connection_event_fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    fn next_connection_event(&self) -> Option<ConnectionEvent<Self>> {
+        self.world.with(|world| {
+            let event = world.next_event()?;
+            let token = |key: u64| world.connections[&key].token;
+            Some(match event {
+                QueuedEvent::Request(key) => {
+                    let connection = &world.connections[&key];
+                    let listener = connection.listener.and_then(|listener| world.listeners.get(&listener));
+                    ConnectionEvent::Request(Box::new(ConnectRequest {
+                        listener: listener.map_or(0, |listener| listener.token),
+                        connection: SimConnectionId {
+                            world: self.world.clone(),
+                            key,
+                        },
+                        device: world.device(connection.device).spec.name.clone(),
+                        source: connection.source,
+                        private_data: connection.request_data.clone(),
+                        initiator_depth: connection.host_responder_resources,
+                        responder_resources: connection.host_initiator_depth,
+                    }))
+                }
+                QueuedEvent::Established(key) => ConnectionEvent::Established(token(key)),
+                QueuedEvent::Disconnected(key) => ConnectionEvent::Disconnected(token(key)),
+                QueuedEvent::Failed(key, number) => ConnectionEvent::Failed(token(key), number),
+                QueuedEvent::TimewaitExit(key) => ConnectionEvent::TimewaitExit(token(key)),
+                QueuedEvent::ConnectionRemoval(key) => ConnectionEvent::DeviceRemoval(token(key)),
+                QueuedEvent::ListenerRemoval(key) => ConnectionEvent::DeviceRemoval(world.listeners[&key].token),
+                QueuedEvent::AddressChange(key) => ConnectionEvent::AddressChange(token(key)),
+            })
+        })
+    }
+
+    fn listen(&self, address: SocketAddr, token: u64, backlog: u32) -> Result<SimListener, ProviderError> {
+        let key = self.world.with(|world| world.listen(address, token, backlog))?;
+        Ok(SimListener {
+            world: self.world.clone(),
+            key,
+        })
+    }
+
+    fn listener_device(&self, listener: &SimListener) -> Result<String, ProviderError> {
+        self.world.with(|world| {
+            let device = world.listeners[&listener.key].device;
+            world.check_device(device, "rdma_bind_addr")?;
+            Ok(world.device(device).spec.name.clone())
+        })
+    }
+
+    fn set_connection_token(&self, connection: &mut SimConnectionId, token: u64) {
+        self.world
+            .with(|world| world.connection_mut(connection.key).token = token);
+    }
+
+    fn accept(
+        &self,
+        connection: &SimConnectionId,
+        queue_pair: &SimQueuePair,
+        parameters: &AcceptParameters<'_>,
+    ) -> Result<(), ProviderError> {
+        self.world
+            .with(|world| world.accept(connection.key, queue_pair.number, parameters))
+    }
+
+    fn reject(&self, connection: &SimConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
+        self.world.with(|world| world.reject(connection.key, private_data))
+    }
+
+    fn disconnect(&self, connection: &SimConnectionId) -> Result<(), ProviderError> {
+        self.world.with(|world| world.disconnect(connection.key))
+    }
+}

@@ -1,0 +1,442 @@
+//! The world: all state behind one lock, the choice of the next thing to happen, and the test's controls.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::connection::{Connection, Listener, Message, QueuedEvent};
+use super::device::{Device, Domain, LinkState, Region, SimDeviceSpec};
+use super::faults::{EventKind, FaultPoint, Faults, InterruptedReceive, TransmitWhileDown};
+use super::host::{Host, SimHost};
+use super::oracle::{Oracle, Violation};
+use super::provider::SimProvider;
+use super::queue_pair::{CompletionQueue, QueuePair, ReceiveQueue};
+use super::random::Random;
+use crate::provider::AsyncEvent;
+
+/// Steps after which `run_until_idle` gives up: something keeps making work for itself.
+const STEPS_MAX: usize = 10_000_000;
+
+/// Objects that exist now, for baseline checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LiveObjects {
+    /// Open device handles.
+    pub devices: usize,
+    /// Protection domains.
+    pub protection_domains: usize,
+    /// Memory regions.
+    pub memory_regions: usize,
+    /// Completion queues.
+    pub completion_queues: usize,
+    /// Shared receive queues.
+    pub shared_receive_queues: usize,
+    /// Queue pairs.
+    pub queue_pairs: usize,
+    /// Connection identifiers the engine holds.
+    pub connection_ids: usize,
+    /// Listeners.
+    pub listeners: usize,
+}
+
+/// Something that can happen next. The first field is the age: lower is older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Candidate {
+    /// Execute the oldest unexecuted send of a queue pair.
+    Send(u64, u32),
+    /// Flush the oldest work of a queue pair in error.
+    Flush(u64, u32),
+    /// Deliver the oldest capsule of a connection.
+    Capsule(u64, u64),
+    /// Complete a half-arrived capsule.
+    Arrival(u64, u32),
+    /// Deliver a connection manager message.
+    Message(u64),
+}
+
+impl Candidate {
+    fn age(self) -> u64 {
+        match self {
+            Self::Send(age, _)
+            | Self::Flush(age, _)
+            | Self::Capsule(age, _)
+            | Self::Arrival(age, _)
+            | Self::Message(age) => age,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) random: Random,
+    in_order: bool,
+    last_key: u64,
+    last_age: u64,
+    pub(super) last_queue_pair_number: u32,
+    pub(super) devices: BTreeMap<u64, Device>,
+    pub(super) domains: BTreeMap<u64, Domain>,
+    pub(super) regions: BTreeMap<u32, Region>,
+    pub(super) completion_queues: BTreeMap<u64, CompletionQueue>,
+    pub(super) receive_queues: BTreeMap<u64, ReceiveQueue>,
+    pub(super) queue_pairs: BTreeMap<u32, QueuePair>,
+    pub(super) listeners: BTreeMap<u64, Listener>,
+    pub(super) connections: BTreeMap<u64, Connection>,
+    pub(super) messages: VecDeque<Message>,
+    pub(super) events: VecDeque<QueuedEvent>,
+    pub(super) hosts: BTreeMap<u64, Host>,
+    /// Addresses of the machine without an RDMA device: listening there is ENODEV.
+    pub(super) plain_addresses: Vec<IpAddr>,
+    pub(super) faults: Faults,
+    pub(super) oracle: Oracle,
+}
+
+impl World {
+    fn new(seed: u64, in_order: bool) -> Self {
+        Self {
+            random: Random::new(seed),
+            in_order,
+            last_key: 0,
+            last_age: 0,
+            last_queue_pair_number: 16,
+            devices: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            regions: BTreeMap::new(),
+            completion_queues: BTreeMap::new(),
+            receive_queues: BTreeMap::new(),
+            queue_pairs: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            messages: VecDeque::new(),
+            events: VecDeque::new(),
+            hosts: BTreeMap::new(),
+            plain_addresses: Vec::new(),
+            faults: Faults::new(),
+            oracle: Oracle::new(),
+        }
+    }
+
+    pub(super) fn next_key(&mut self) -> u64 {
+        self.last_key += 1;
+        self.last_key
+    }
+
+    pub(super) fn next_age(&mut self) -> u64 {
+        self.last_age += 1;
+        self.last_age
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        self.queue_pair_candidates(&mut candidates);
+        self.capsule_candidates(&mut candidates);
+        self.message_candidates(&mut candidates);
+        candidates
+    }
+
+    fn step(&mut self) -> bool {
+        let candidates = self.candidates();
+        if candidates.is_empty() {
+            return false;
+        }
+        let chosen = if self.in_order {
+            candidates.iter().copied().min_by_key(|candidate| candidate.age())
+        } else {
+            Some(candidates[self.random.below(candidates.len())])
+        };
+        match chosen.expect("the list is not empty") {
+            Candidate::Send(_, number) => self.execute_send(number),
+            Candidate::Flush(_, number) => self.flush_one(number),
+            Candidate::Capsule(_, connection) => self.deliver_capsule(connection),
+            Candidate::Arrival(_, number) => self.finish_arrival(number),
+            Candidate::Message(age) => self.deliver_message(age),
+        }
+        true
+    }
+
+    fn live_objects(&self) -> LiveObjects {
+        LiveObjects {
+            devices: self.devices.values().map(|device| device.open as usize).sum(),
+            protection_domains: self.domains.len(),
+            memory_regions: self.regions.len(),
+            completion_queues: self.completion_queues.len(),
+            shared_receive_queues: self.receive_queues.len(),
+            queue_pairs: self.queue_pairs.len(),
+            connection_ids: self.connections.values().filter(|one| one.identifier_held).count(),
+            listeners: self.listeners.len(),
+        }
+    }
+}
+
+/// The test's handle on the world.
+#[derive(Debug, Clone)]
+pub struct SimWorld {
+    world: Arc<Mutex<World>>,
+}
+
+impl SimWorld {
+    /// A world in which the seed chooses what happens next, and completions are polled in random portions.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut world = World::new(seed, false);
+        world.faults.short_polls = true;
+        Self {
+            world: Arc::new(Mutex::new(world)),
+        }
+    }
+
+    /// A world in which what was asked for first happens first.
+    #[must_use]
+    pub fn in_order() -> Self {
+        Self {
+            world: Arc::new(Mutex::new(World::new(1, true))),
+        }
+    }
+
+    /// Runs `action` under the lock; raises the first violation outside it, unless this thread already panics.
+    pub(super) fn with<R>(&self, action: impl FnOnce(&mut World) -> R) -> R {
+        let (result, violation) = {
+            let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = action(&mut world);
+            (result, world.oracle.take_unraised())
+        };
+        if let Some(violation) = violation {
+            if !std::thread::panicking() {
+                panic!("{:?}: {}", violation.kind, violation.message);
+            }
+        }
+        result
+    }
+
+    /// The engine's side.
+    #[must_use]
+    pub fn provider(&self) -> SimProvider {
+        SimProvider::new(self.clone())
+    }
+
+    /// Adds a device with its link up. A removed device comes back healthy under its old name this way.
+    ///
+    /// # Panics
+    /// If a device of this name is present.
+    pub fn add_device(&self, spec: SimDeviceSpec) {
+        self.with(|world| {
+            assert!(
+                world.device_by_name(&spec.name).is_none(),
+                "device {} exists",
+                spec.name
+            );
+            let key = world.next_key();
+            let device = Device {
+                spec,
+                link: LinkState::Up,
+                present: true,
+                fatal: false,
+                silent_death: false,
+                management_dead: false,
+                async_events: VecDeque::new(),
+                open: 0,
+            };
+            world.devices.insert(key, device);
+        });
+    }
+
+    fn with_device<R>(&self, name: &str, action: impl FnOnce(&mut World, u64) -> R) -> R {
+        self.with(|world| {
+            let key = world.device_by_name(name);
+            action(world, key.unwrap_or_else(|| panic!("no device {name}")))
+        })
+    }
+
+    /// Takes a device away: queue pairs go to error, its identifiers and listeners get `DeviceRemoval`.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn remove_device(&self, name: &str) {
+        self.with_device(name, |world, key| {
+            world.announce_removal(key);
+            world.fail_device(key, false);
+            world.device_mut(key).present = false;
+        });
+    }
+
+    /// The device reports a fatal error and does nothing more. With `silent_death` posted work never completes.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn fail_device(&self, name: &str, silent_death: bool) {
+        self.with_device(name, |world, key| world.fail_device(key, silent_death));
+    }
+
+    /// Sets a device's link; going down or up makes the async event.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn set_link(&self, name: &str, link: LinkState) {
+        self.with_device(name, |world, key| world.set_link(key, link));
+    }
+
+    /// Adds an address to a device (`GID_CHANGE`).
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn add_address(&self, name: &str, address: IpAddr) {
+        self.with_device(name, |world, key| {
+            let device = world.device_mut(key);
+            device.spec.addresses.push(address);
+            device.async_events.push_back(AsyncEvent::GidChange);
+        });
+    }
+
+    /// Takes an address from a device (`GID_CHANGE`, `AddressChange` on its connections). Listeners on it hear nothing
+    /// more.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn remove_address(&self, name: &str, address: IpAddr) {
+        self.with_device(name, |world, key| {
+            let device = world.device_mut(key);
+            device.spec.addresses.retain(|one| *one != address);
+            device.async_events.push_back(AsyncEvent::GidChange);
+            world.announce_address_change(key);
+        });
+    }
+
+    /// Names an address of the machine that no RDMA device has: listening there fails with ENODEV.
+    pub fn add_plain_address(&self, address: IpAddr) {
+        self.with(|world| world.plain_addresses.push(address));
+    }
+
+    /// Whether the device's QP1 died of a message sent while its link was down.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    #[must_use]
+    pub fn management_dead(&self, name: &str) -> bool {
+        self.with_device(name, |world, key| world.device(key).management_dead)
+    }
+
+    /// Adds an NVMe host with this source address.
+    #[must_use]
+    pub fn add_host(&self, address: IpAddr) -> SimHost {
+        let key = self.with(|world| {
+            let key = world.next_key();
+            world.hosts.insert(key, Host::new(address));
+            key
+        });
+        SimHost::new(self.clone(), key)
+    }
+
+    /// Lets one thing happen. False: nothing can happen now.
+    pub fn step(&self) -> bool {
+        self.with(World::step)
+    }
+
+    /// Steps until nothing can happen; the number of steps.
+    ///
+    /// # Panics
+    /// If the world does not come to rest.
+    pub fn run_until_idle(&self) -> usize {
+        for steps in 0..STEPS_MAX {
+            if !self.step() {
+                return steps;
+            }
+        }
+        panic!("the world is not idle after {STEPS_MAX} steps");
+    }
+
+    /// What exists now.
+    #[must_use]
+    pub fn live_objects(&self) -> LiveObjects {
+        self.with(|world| world.live_objects())
+    }
+
+    /// Every violation so far.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.with(|world| world.oracle.violations.clone())
+    }
+
+    /// Violations are recorded and no longer raised as panics.
+    pub fn record_violations(&self) {
+        self.with(|world| world.oracle.panics = false);
+    }
+
+    /// Fails one call: 1 is the next one.
+    ///
+    /// # Panics
+    /// If `calls_from_now` is 0.
+    pub fn fail_call(&self, point: FaultPoint, calls_from_now: u64, errno: i32) {
+        self.with(|world| world.faults.fail_call(point, calls_from_now, errno));
+    }
+
+    /// Fails every call until called again with `None`.
+    pub fn fail_always(&self, point: FaultPoint, errno: Option<i32>) {
+        self.with(|world| world.faults.fail_always(point, errno));
+    }
+
+    /// Calls of this kind so far, failed ones included.
+    #[must_use]
+    pub fn calls(&self, point: FaultPoint) -> u64 {
+        self.with(|world| world.faults.calls(point))
+    }
+
+    /// The next chain of sends is posted only up to `posted` requests, then fails.
+    pub fn fail_sends_after(&self, posted: usize, errno: i32) {
+        self.with(|world| world.faults.partial_send = Some((posted, errno)));
+    }
+
+    /// The next send of this queue pair completes with this `ibv_wc_status`.
+    ///
+    /// # Panics
+    /// If there is no such queue pair.
+    pub fn fail_next_completion(&self, queue_pair_number: u32, status: u32) {
+        self.with(|world| {
+            let pair = world.queue_pairs.get_mut(&queue_pair_number);
+            pair.expect("no such queue pair").forced_error = Some(status);
+        });
+    }
+
+    /// Sends complete with this `ibv_wc_status`, `per_mille` times in 1000; 0 ends it.
+    pub fn fail_completions_randomly(&self, per_mille: u32, status: u32) {
+        self.with(|world| world.faults.random_send_errors = (per_mille > 0).then_some((per_mille, status)));
+    }
+
+    /// Puts an async event in a device's queue.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn inject_async_event(&self, device: &str, event: AsyncEvent) {
+        self.with_device(device, |world, key| world.device_mut(key).async_events.push_back(event));
+    }
+
+    /// Loses the next `count` connection manager events of a kind (a lost request is never seen by the engine).
+    pub fn lose_events(&self, kind: EventKind, count: u32) {
+        self.with(|world| world.faults.lose_next.insert(kind, count));
+    }
+
+    /// Doubles the next `count` connection manager events of a kind; requests cannot be doubled.
+    pub fn duplicate_events(&self, kind: EventKind, count: u32) {
+        self.with(|world| world.faults.duplicate_next.insert(kind, count));
+    }
+
+    /// Holds connection manager events back until called with `false`.
+    pub fn hold_events(&self, hold: bool) {
+        self.with(|world| world.faults.hold_events = hold);
+    }
+
+    /// What a send does while the link is down; as rxe by default.
+    pub fn set_transmit_while_down(&self, behaviour: TransmitWhileDown) {
+        self.with(|world| world.faults.transmit_while_down = behaviour);
+    }
+
+    /// Capsules arrive in two steps; one whose queue pair fails in between leaves its receive as told.
+    pub fn split_arrivals(&self, interrupted: InterruptedReceive) {
+        self.with(|world| {
+            world.faults.split_arrivals = true;
+            world.faults.interrupted_receive = interrupted;
+        });
+    }
+
+    /// Makes `LAST_WQE_REACHED` events when a queue pair goes to error; off by default, as rxe of kernel 6.1.
+    pub fn send_last_work_request_events(&self, on: bool) {
+        self.with(|world| world.faults.last_work_request_events = on);
+    }
+}
