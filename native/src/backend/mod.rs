@@ -1,9 +1,20 @@
 //! Namespaces' storage: `uring` (block device, file), `memory`, `null` (benchmarks).
 //!
 //! Opening is done by the control thread and may block; I/O is done by each poller's own [`Queue`] and never blocks.
+//!
+//! [`host::HostBackend`] is the one that serves; the seam exists so that the simulator can put a hostile one in its place.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
+
+mod disk;
+pub mod host;
+mod memory;
+mod notifier;
+mod null;
+mod threads;
+mod transfer;
+mod uring;
 
 /// Which backing an I/O goes to; chosen by the control thread, unique for the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,7 +154,8 @@ pub trait Queue: std::fmt::Debug + Send + 'static {
     fn in_flight(&self) -> usize;
     /// Descriptor that becomes readable on completions while `arm` is set; `None` if it needs none.
     fn completion_fd(&self) -> Option<RawFd>;
-    /// Switches notification on the descriptor on or off (off while polling: no system call for nobody).
+    /// Switches notification on the descriptor on or off (off while polling: no system call for nobody). After
+    /// switching it on, `poll` once more before sleeping: what finished before is not announced.
     fn arm(&mut self, armed: bool);
 }
 
@@ -160,6 +172,21 @@ pub trait Backend: std::fmt::Debug + Clone + Send + Sync + 'static {
     fn open(&self, spec: &BackingSpec) -> Result<Arc<Self::Backing>, OpenError>;
     /// Facts of an open backing, read anew (a grown device shows its new size).
     fn facts(&self, backing: &Self::Backing) -> BackingFacts;
+    /// Grows an open backing in place to what `spec` now says, under I/O; everything else of `spec` must be as opened.
+    /// A smaller size is refused: nothing ever shrinks. Control thread only.
+    ///
+    /// # Errors
+    /// [`OpenError`] with a reason and the way out; the backing goes on as it was.
+    fn grow(&self, backing: &Self::Backing, spec: &BackingSpec) -> Result<BackingFacts, OpenError> {
+        let _ = spec;
+        Ok(self.facts(backing))
+    }
+    /// What is not as it should be although I/O works, in words for an event of level warning: for example that
+    /// `io_uring` is not permitted and a thread pool is used in its place. `None` when all is well. Known from the
+    /// start of the process.
+    fn warning(&self) -> Option<String> {
+        None
+    }
     /// A new queue for one poller, with room for `depth` I/Os.
     ///
     /// # Errors
