@@ -1,0 +1,67 @@
+import { Command, Option } from 'commander';
+import { LabError } from './errors.ts';
+import { Lab, type LinkSide } from './lab.ts';
+
+const lab = Lab.open({ log: (line) => process.stderr.write(`${line}\n`) });
+const program = new Command('lab')
+  .enablePositionalOptions()
+  .description('A Kubernetes cluster with RDMA nodes and Linux hosts on this machine.');
+
+program
+  .command('up')
+  .description('bring up what does not run yet')
+  .option('--no-cluster', 'guests only, without Kubernetes')
+  .addOption(new Option('--hosts <number>', 'Linux hosts').default(1).argParser(Number))
+  .addOption(new Option('--nodes <number>', 'nodes').default(1).argParser(Number))
+  .action((options: { cluster: boolean; hosts: number; nodes: number }) => lab.up(options));
+
+program
+  .command('down')
+  .description('end everything')
+  .action(() => lab.down());
+
+program
+  .command('status')
+  .description('show what runs')
+  .action(() => {
+    process.stdout.write(`${JSON.stringify(lab.status(), null, 2)}\n`);
+  });
+
+program
+  .command('exec')
+  .description('run a command in a guest')
+  .argument('<guest>')
+  .argument('<command...>')
+  .passThroughOptions()
+  .action(async (guest: string, argv: string[]) => {
+    const command = lab.spawn(guest, argv, {
+      stdout: (chunk) => process.stdout.write(chunk),
+      stderr: (chunk) => process.stderr.write(chunk),
+    });
+    process.stdin.on('data', (chunk) => void command.write(chunk));
+    process.stdin.on('end', () => command.endInput());
+    process.exitCode = await command.exited;
+    process.stdin.destroy();
+  });
+
+program
+  .command('link')
+  .description('take the RDMA link of a guest down or up')
+  .argument('<guest>')
+  .argument('<up|down>')
+  .addOption(
+    new Option('--from <side>', 'by the guest itself, or at the cable').choices(['inside', 'outside']),
+  )
+  .action((guest: string, state: 'up' | 'down', options: { from?: LinkSide }) =>
+    lab.link(guest, state, options),
+  );
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof LabError)) {
+    throw error;
+  }
+  process.stderr.write(`lab: ${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,3 @@
+module weir.dev/lab/agent
+
+go 1.21

@@ -1,0 +1,1 @@
+# Part of boot.sh: a Kubernetes node.

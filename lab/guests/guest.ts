@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { LabError } from '../errors.ts';
+import type { GuestDisk } from '../images/guest-disk.ts';
+import { daemonPid, requireDaemon, startDaemon, stopDaemon } from '../system/daemon.ts';
+import { freePorts } from '../system/ports.ts';
+import { waitFor } from '../system/wait.ts';
+import type { Accelerator } from './accelerator.ts';
+import { type AgentAddress, GuestProcess, type GuestResult, runInGuest } from './agent-client.ts';
+import type { GuestPlan } from './plan.ts';
+import { qmp } from './qmp.ts';
+
+const BOOT_DIRECTORY = fileURLToPath(new URL('./boot/', import.meta.url));
+const AGENT_PORT = 7700;
+/** Network device of the guest's RDMA network, as QEMU knows it. */
+const RDMA_DEVICE = 'rdma-nic';
+/** Holds containerd's and kubelet's state and the files of targets. Sparse. */
+const DATA_DISK_BYTES = 24 * 1024 ** 3;
+/** A busy machine has been seen to need a minute and a half under emulation. */
+const BOOT_TIMEOUT_SECONDS = 300;
+
+/** What a guest is started with. */
+export interface GuestParts {
+  disk: GuestDisk;
+  initialRamDisk: string;
+  accelerator: Accelerator;
+  agent: string;
+  /** QEMU's arguments for the network device `rdma`. */
+  rdmaNetwork: readonly string[];
+}
+
+/** One guest: a QEMU process and its files in a directory. */
+export class Guest {
+  readonly plan: GuestPlan;
+  readonly directory: string;
+  readonly consoleLog: string;
+
+  constructor(plan: GuestPlan, directory: string) {
+    this.plan = plan;
+    this.directory = directory;
+    this.consoleLog = join(directory, 'console.log');
+  }
+
+  /** Files that the guest sees, read-only, under `/lab`. */
+  get share(): string {
+    return join(this.directory, 'share');
+  }
+
+  get running(): boolean {
+    return daemonPid(this.directory, 'qemu') !== undefined;
+  }
+
+  get address(): AgentAddress {
+    try {
+      const port = Number(readFileSync(join(this.directory, 'agent-port'), 'utf8'));
+      const token = readFileSync(join(this.share, 'token'), 'utf8').trim();
+      return { guest: this.plan.name, port, token };
+    } catch (error) {
+      throw new LabError('NotRunning', `${this.plan.name} is not up: npm run lab -- up`, { cause: error });
+    }
+  }
+
+  /** Starts the guest unless it runs; does not wait for it. */
+  async start(parts: GuestParts): Promise<void> {
+    if (this.running) {
+      return;
+    }
+    const [port] = await freePorts(1);
+    this.#prepare(parts.agent, String(port));
+    startDaemon({
+      name: 'qemu',
+      directory: this.directory,
+      log: join(this.directory, 'qemu.log'),
+      // QEMU puts the throw-away layer over the root disk here.
+      env: { TMPDIR: this.directory },
+      argv: ['qemu-system-x86_64', ...this.#arguments(parts, port ?? 0)],
+    });
+  }
+
+  /** Waits until everything that the guest's role needs runs in it. */
+  async ready(): Promise<void> {
+    await waitFor(
+      async () => {
+        requireDaemon(this.directory, 'qemu', join(this.directory, 'qemu.log'));
+        try {
+          const result = await runInGuest(this.address, ['test', '-e', '/run/ready'], { timeoutSeconds: 5 });
+          return result.exitCode === 0;
+        } catch {
+          return false;
+        }
+      },
+      {
+        what: `${this.plan.name} to boot`,
+        timeoutSeconds: BOOT_TIMEOUT_SECONDS,
+        intervalMilliseconds: 250,
+        log: this.consoleLog,
+      },
+    );
+  }
+
+  exec(
+    argv: readonly string[],
+    options: { timeoutSeconds: number; input?: string | Buffer },
+  ): Promise<GuestResult> {
+    return runInGuest(this.address, argv, options);
+  }
+
+  spawn(
+    argv: readonly string[],
+    output: { stdout: (chunk: Buffer) => void; stderr: (chunk: Buffer) => void },
+  ): GuestProcess {
+    return new GuestProcess(this.address, argv, output);
+  }
+
+  /** Takes away or gives back the carrier of the RDMA network, as pulling the cable does. */
+  async setCarrier(up: boolean): Promise<void> {
+    await qmp(this.#qmpSocket, 'set_link', { name: RDMA_DEVICE, up });
+  }
+
+  /** Ends the guest at once, as pulling the power does, and forgets its disks; logs stay. */
+  async stop(): Promise<void> {
+    await stopDaemon(this.directory, 'qemu');
+    for (const name of ['data.img', 'share', 'agent-port', 'qmp.sock']) {
+      rmSync(join(this.directory, name), { recursive: true, force: true });
+    }
+  }
+
+  get #qmpSocket(): string {
+    return join(this.directory, 'qmp.sock');
+  }
+
+  #prepare(agent: string, port: string): void {
+    mkdirSync(this.share, { recursive: true, mode: 0o700 });
+    cpSync(BOOT_DIRECTORY, this.share, { recursive: true });
+    copyFileSync(agent, join(this.share, 'agent'));
+    chmodSync(join(this.share, 'agent'), 0o755);
+    writeFileSync(join(this.share, 'token'), randomBytes(16).toString('hex'), { mode: 0o600 });
+    writeFileSync(join(this.share, 'machine-id'), `${this.plan.hostId.replaceAll('-', '')}\n`);
+    writeFileSync(join(this.share, 'guest.env'), environmentOf(this.plan));
+    writeFileSync(join(this.directory, 'agent-port'), port);
+    rmSync(this.consoleLog, { force: true });
+    if (this.plan.role === 'node') {
+      const data = join(this.directory, 'data.img');
+      writeFileSync(data, '', { mode: 0o600 });
+      truncateSync(data, DATA_DISK_BYTES);
+    }
+  }
+
+  #arguments(parts: GuestParts, agentPort: number): string[] {
+    const { plan } = this;
+    const management = `${plan.managementAddress}:${AGENT_PORT}`;
+    const data = join(this.directory, 'data.img');
+    return [
+      ...['-name', `weir-lab-${plan.name}`, ...parts.accelerator.arguments],
+      ...['-machine', 'q35', '-smp', String(plan.cpus), '-m', String(plan.memoryMiB)],
+      ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-serial', `file:${this.consoleLog}`, '-qmp', `unix:${this.#qmpSocket},server=on,wait=off`],
+      ...['-kernel', parts.disk.kernel, '-initrd', parts.initialRamDisk],
+      ...['-append', 'console=ttyS0 loglevel=4 net.ifnames=0 mitigations=off audit=0 panic=-1'],
+      ...['-device', 'virtio-rng-pci'],
+      ...['-drive', `if=none,id=root,file=${parts.disk.root},format=raw,snapshot=on,cache=unsafe`],
+      ...['-device', 'virtio-blk-pci,drive=root'],
+      ...(existsSync(data)
+        ? [
+            ...['-drive', `if=none,id=data,file=${data},format=raw,cache=unsafe,discard=unmap`],
+            ...['-device', 'virtio-blk-pci,drive=data,serial=data'],
+          ]
+        : []),
+      ...['-virtfs', `local,path=${this.share},mount_tag=lab,security_model=none,readonly=on`],
+      ...['-netdev', `user,id=management,net=10.0.2.0/24,hostfwd=tcp:127.0.0.1:${agentPort}-${management}`],
+      ...['-device', `virtio-net-pci,netdev=management,mac=${plan.managementMac},romfile=`],
+      ...parts.rdmaNetwork,
+      ...[
+        '-device',
+        `virtio-net-pci,id=${RDMA_DEVICE},netdev=rdma,mac=${plan.rdmaMac},host_mtu=4200,romfile=`,
+      ],
+    ];
+  }
+}
+
+/** The file from which boot.sh learns who the guest is. */
+function environmentOf(plan: GuestPlan): string {
+  const values: Record<string, string> = {
+    GUEST_NAME: plan.name,
+    GUEST_ROLE: plan.role,
+    MANAGEMENT_ADDRESS: plan.managementAddress,
+    MANAGEMENT_MAC: plan.managementMac,
+    RDMA_ADDRESS: plan.rdmaAddress,
+    RDMA_ADDRESS_IPV6: plan.rdmaAddressIPv6,
+    RDMA_MAC: plan.rdmaMac,
+    POD_RANGE: plan.podRange,
+    HOST_NQN: plan.hostNqn,
+    HOST_ID: plan.hostId,
+  };
+  return Object.entries(values)
+    .map(([name, value]) => `${name}='${value}'\n`)
+    .join('');
+}

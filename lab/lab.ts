@@ -1,0 +1,163 @@
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { LabError } from './errors.ts';
+import { chooseAccelerator } from './guests/accelerator.ts';
+import type { GuestProcess, GuestResult } from './guests/agent-client.ts';
+import { Guest, type GuestParts } from './guests/guest.ts';
+import { guestNames, planGuest } from './guests/plan.ts';
+import { hubArguments, lineArguments, lineSocket } from './guests/rdma-network.ts';
+import { guestDisk } from './images/guest-disk.ts';
+import { initialRamDisk } from './images/initial-ram-disk.ts';
+import { runDirectory } from './paths.ts';
+import { lineProgress, type Progress } from './progress.ts';
+import { goProgram } from './setup/binaries.ts';
+import { installPackages } from './setup/packages.ts';
+import { waitFor } from './system/wait.ts';
+
+/** Where a link is taken down: by the guest itself, or at the cable. */
+export type LinkSide = 'inside' | 'outside';
+
+/** What `up` brings up. */
+export interface LabParts {
+  /** The control plane, and the nodes joined to it. Default: true. */
+  cluster?: boolean;
+  /** Number of Linux hosts. Default: 1. */
+  hosts?: number;
+  /** Number of nodes. Default: 1. */
+  nodes?: number;
+}
+
+/** What runs. */
+export interface LabStatus {
+  guests: { name: string; running: boolean; rdmaAddress: string }[];
+}
+
+const AGENT_SOURCE = fileURLToPath(new URL('./guests/agent', import.meta.url));
+const AGENT_FILES = ['go.mod', 'main.go', 'frame.go', 'execute.go', 'dial.go'];
+const EXEC_TIMEOUT_SECONDS_DEFAULT = 120;
+/** Name of the guest whose QEMU holds the RDMA network's hub: the first to start. */
+const HUB_GUEST = 'node-a';
+
+/**
+ * A cluster with RDMA on one machine. An object of this class is only a handle: the lab itself outlives the
+ * process, and any other process may open it.
+ */
+export class Lab {
+  readonly directory: string;
+  readonly #progress: Progress;
+
+  private constructor(log: (line: string) => void) {
+    this.directory = runDirectory();
+    this.#progress = lineProgress(log);
+  }
+
+  static open(options: { log?: (line: string) => void } = {}): Lab {
+    return new Lab(options.log ?? (() => {}));
+  }
+
+  /** Brings up what does not run yet, and waits until all of it is ready. Safe to repeat. */
+  async up(parts: LabParts = {}): Promise<void> {
+    await installPackages(this.#progress);
+    const names = [...guestNames('node', parts.nodes ?? 1), ...guestNames('host', parts.hosts ?? 1)];
+    await this.#startGuests(names.map((name) => this.guest(name)));
+  }
+
+  /** Ends everything that runs. Logs stay until the next `up`. */
+  async down(): Promise<void> {
+    await Promise.all(this.#knownGuests().map((guest) => guest.stop()));
+  }
+
+  status(): LabStatus {
+    return {
+      guests: this.#knownGuests().map((guest) => ({
+        name: guest.plan.name,
+        running: guest.running,
+        rdmaAddress: guest.plan.rdmaAddress,
+      })),
+    };
+  }
+
+  /** Runs a command in a guest to its end. */
+  exec(
+    guest: string,
+    argv: readonly string[],
+    options: { timeoutSeconds?: number; input?: string | Buffer } = {},
+  ): Promise<GuestResult> {
+    return this.guest(guest).exec(argv, {
+      timeoutSeconds: options.timeoutSeconds ?? EXEC_TIMEOUT_SECONDS_DEFAULT,
+      ...(options.input === undefined ? {} : { input: options.input }),
+    });
+  }
+
+  /** Starts a command in a guest and passes on its output as it comes. */
+  spawn(
+    guest: string,
+    argv: readonly string[],
+    output: { stdout: (chunk: Buffer) => void; stderr: (chunk: Buffer) => void },
+  ): GuestProcess {
+    return this.guest(guest).spawn(argv, output);
+  }
+
+  /** Takes the RDMA link of a guest down or up. */
+  async link(guest: string, state: 'up' | 'down', options: { from?: LinkSide } = {}): Promise<void> {
+    if ((options.from ?? 'inside') === 'outside') {
+      await this.guest(guest).setCarrier(state === 'up');
+      return;
+    }
+    const result = await this.exec(guest, ['ip', 'link', 'set', 'rdma0', state]);
+    if (result.exitCode !== 0) {
+      throw new LabError('GuestFailed', `${guest}: ip link set rdma0 ${state}: ${result.stderr.trim()}`);
+    }
+  }
+
+  /** A guest by its name, whether it runs or not. */
+  guest(name: string): Guest {
+    return new Guest(planGuest(name), join(this.directory, 'guests', name));
+  }
+
+  async #startGuests(guests: readonly Guest[]): Promise<void> {
+    if (guests.every((guest) => guest.running)) {
+      await Promise.all(guests.map((guest) => guest.ready()));
+      return;
+    }
+    const progress = this.#progress;
+    const disk = await guestDisk(progress);
+    const ramDisk = await initialRamDisk(disk);
+    const agent = await goProgram(progress, AGENT_SOURCE, AGENT_FILES);
+    const accelerator = await progress.step('choose how guests run (KVM or emulation)', () =>
+      chooseAccelerator(disk.kernel, ramDisk),
+    );
+    const network = join(this.directory, 'network');
+    mkdirSync(network, { recursive: true, mode: 0o700 });
+    await progress.step(
+      `boot ${guests.map((guest) => guest.plan.name).join(', ')} (${accelerator.name})`,
+      async () => {
+        for (const guest of guests) {
+          const isHub = guest.plan.name === HUB_GUEST;
+          const line = lineSocket(network, guest.plan.number);
+          if (!isHub) {
+            await waitFor(() => existsSync(line), {
+              what: `the hub of the RDMA network`,
+              timeoutSeconds: 20,
+            });
+          }
+          const parts: GuestParts = {
+            disk,
+            initialRamDisk: ramDisk,
+            accelerator,
+            agent,
+            rdmaNetwork: isHub ? hubArguments(network) : lineArguments(network, guest.plan.number),
+          };
+          await guest.start(parts);
+        }
+        await Promise.all(guests.map((guest) => guest.ready()));
+      },
+    );
+  }
+
+  #knownGuests(): Guest[] {
+    const directory = join(this.directory, 'guests');
+    return existsSync(directory) ? readdirSync(directory).map((name) => this.guest(name)) : [];
+  }
+}
