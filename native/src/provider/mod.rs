@@ -395,11 +395,11 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     fn listener_device(&self, listener: &Self::Listener) -> Result<String, ProviderError>;
     /// Names a connection in later events. A fresh request has token 0.
     fn set_connection_token(&self, connection: &mut Self::ConnectionId, token: u64);
-    /// Accepts; the queue pair must be in RTS with receives posted.
+    /// Accepts with the queue pair of this number (a poller owns it by now); it must be in RTS with receives posted.
     fn accept(
         &self,
         connection: &Self::ConnectionId,
-        queue_pair: &Self::QueuePair,
+        queue_pair_number: u32,
         parameters: &AcceptParameters<'_>,
     ) -> Result<(), ProviderError>;
     /// Rejects with private data (`recfmt`, `sts`).

@@ -380,11 +380,11 @@ impl Provider for SimProvider {
     fn accept(
         &self,
         connection: &SimConnectionId,
-        queue_pair: &SimQueuePair,
+        queue_pair_number: u32,
         parameters: &AcceptParameters<'_>,
     ) -> Result<(), ProviderError> {
         self.world
-            .with(|world| world.accept(connection.key, queue_pair.number, parameters))
+            .with(|world| world.accept(connection.key, queue_pair_number, parameters))
     }
 
     fn reject(&self, connection: &SimConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
