@@ -104,6 +104,13 @@ impl Model {
             .ok()?;
         self.subsystems.get(index)
     }
+
+    /// Subsystems that this host may connect to, by ascending NQN.
+    pub fn subsystems_of<'a>(&'a self, host_nqn: &'a str) -> impl Iterator<Item = &'a Arc<Subsystem>> + Clone + 'a {
+        self.subsystems
+            .iter()
+            .filter(move |subsystem| subsystem.access.allows(host_nqn))
+    }
 }
 
 impl Subsystem {
