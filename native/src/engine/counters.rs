@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::nvme::status::{Status, StatusCode};
+
 /// Upper bounds of the latency histogram's buckets: 2^4 µs (16 µs) to 2^24 µs (16.8 s), each double the one before.
 pub const DURATION_BOUNDS: usize = 21;
 
@@ -133,15 +135,12 @@ pub struct OperationCounters {
     pub duration: Histogram,
 }
 
-/// Statuses told apart: status code type (3 bits) and status code (8 bits).
-pub const STATUSES: usize = 1 << 11;
-
 /// What a poller counts over its whole life.
 #[derive(Debug)]
 pub struct PollerCounters {
     /// By [`Operation`].
     pub operations: [OperationCounters; Operation::ALL.len()],
-    /// Responses that were not successful, by `status code type << 8 | status code`.
+    /// Responses that were not successful, by [`StatusCode::index`].
     pub errors: Box<[Counter]>,
     /// Completions whose request, receive or queue pair is gone; backend completions too.
     pub stale_completions: Counter,
@@ -167,7 +166,7 @@ impl Default for PollerCounters {
     fn default() -> Self {
         Self {
             operations: Default::default(),
-            errors: (0..STATUSES).map(|_| Counter::default()).collect(),
+            errors: StatusCode::ALL.iter().map(|_| Counter::default()).collect(),
             stale_completions: Counter::default(),
             stale_messages: Counter::default(),
             events_dropped: Counter::default(),
@@ -177,6 +176,20 @@ impl Default for PollerCounters {
             send_work_requests: Counter::default(),
             doorbells: Counter::default(),
             keep_alive_timeouts: Counter::default(),
+        }
+    }
+}
+
+impl PollerCounters {
+    /// Counts one response: what it answers, its status, the bytes that moved, how long it took.
+    pub fn record(&self, operation: Operation, status: Status, bytes: u32, duration: Duration) {
+        let counters = &self.operations[operation as usize];
+        counters.count.increment();
+        counters.duration.record(duration);
+        if status.is_success() {
+            counters.bytes.add(u64::from(bytes));
+        } else {
+            self.errors[status.code.index()].increment();
         }
     }
 }

@@ -1,0 +1,197 @@
+//! Taking queue pairs and associations down.
+
+use crate::backend::Backend;
+use crate::engine::messages::{CloseReason, Handle, PollerEvent, ToControl};
+use crate::engine::poller::Poller;
+use crate::engine::queue_pair::{QueuePair, Service};
+use crate::engine::request::State;
+use crate::provider::Provider;
+
+impl<P: Provider, B: Backend> Poller<P, B> {
+    /// Takes a queue pair down, with what its end means for its association: an I/O queue that its host disconnects
+    /// goes alone (hosts close I/O queues first, then shut the controller down); anything else ends them all.
+    pub(super) fn close_queue_pair(&mut self, handle: Handle, reason: CloseReason) {
+        let queue_pair = &self.queue_pairs[handle];
+        if !queue_pair.is_active() {
+            return;
+        }
+        match queue_pair.association {
+            None => self.take_down(handle, reason),
+            Some(association) if queue_pair.queue_id != 0 && reason == CloseReason::HostDisconnected => {
+                self.close_io_queue(association, handle, reason);
+            }
+            Some(association) => self.end_association(association, reason, Some(handle)),
+        }
+    }
+
+    /// Takes one I/O queue down; the association goes on.
+    pub(super) fn close_io_queue(&mut self, association: Handle, handle: Handle, reason: CloseReason) {
+        let queue_id = self.queue_pairs[handle].queue_id;
+        assert!(queue_id != 0, "an association does not go on without its admin queue");
+        self.take_down(handle, reason);
+        let found = &mut self.associations[association];
+        found.controller.queue_closed(queue_id);
+        let place = &mut found.queue_pairs[usize::from(queue_id)];
+        assert!(place.take() == Some(handle), "an association knows its queue pairs");
+        self.report_queues(association);
+    }
+
+    /// Takes all queue pairs of an association down and forgets it. `culprit` is the queue pair the reason is about;
+    /// the others end because it did, unless the reason is about them all.
+    pub(super) fn end_association(&mut self, association: Handle, reason: CloseReason, culprit: Option<Handle>) {
+        let others = match reason {
+            CloseReason::HostDisconnected
+            | CloseReason::TransportError
+            | CloseReason::ProtocolError
+            | CloseReason::ConnectFailed
+            | CloseReason::AssociationEnded => CloseReason::AssociationEnded,
+            CloseReason::KeepAliveExpired
+            | CloseReason::PortDraining
+            | CloseReason::NotAllowed
+            | CloseReason::Shutdown => reason,
+        };
+        let queue_pairs = std::mem::take(&mut self.associations[association].queue_pairs);
+        for queue_pair in queue_pairs.into_iter().flatten() {
+            self.take_down(queue_pair, if Some(queue_pair) == culprit { reason } else { others });
+        }
+        let ended = self.associations.remove(association).expect("an association ends once");
+        self.outbox
+            .report(PollerEvent::HostDisconnected(ended.identity, reason), &self.counters);
+    }
+
+    /// Puts a queue pair into the error state and drops what is not in the device's or the backend's hands.
+    pub(super) fn take_down(&mut self, handle: Handle, reason: CloseReason) {
+        let queue_pair = &mut self.queue_pairs[handle];
+        assert!(queue_pair.is_active(), "a queue pair is taken down once");
+        queue_pair.service = Service::Closing {
+            reason,
+            since_step: self.step,
+            quarantined: false,
+        };
+        // If even that fails, nothing is flushed: the drain's deadline then quarantines it.
+        let _ = self.provider.fail_queue_pair(&mut queue_pair.verbs);
+        let counters = &self.shares[queue_pair.share].resources.counters;
+        counters.queue_pairs_active.subtract(1);
+        counters.queue_pairs_draining.increment();
+        self.closing.push(handle);
+        let mut next = self.queue_pairs[handle].requests.front(&self.requests);
+        while let Some(request) = next {
+            next = self.queue_pairs[handle].requests.next(&self.requests, request);
+            self.abandon(request);
+        }
+        self.queue_pairs[handle].association = None;
+    }
+
+    /// The request ends without a response, now or when the device and the backend are done with it.
+    fn abandon(&mut self, handle: Handle) {
+        let request = &mut self.requests[handle];
+        assert!(!request.abandoned, "a request is abandoned once");
+        request.abandoned = true;
+        let owner = request.queue_pair;
+        match request.state {
+            State::Parked(fence) => {
+                let fence = self
+                    .fences
+                    .get_mut(fence)
+                    .expect("a fence stands while someone waits for it");
+                fence.parked.remove(&mut self.requests, handle);
+            }
+            State::WaitingBuffer(class) => {
+                let (share, privileged) = (request.share, request.privileged);
+                self.shares[share]
+                    .waiting(class, privileged)
+                    .remove(&mut self.requests, handle);
+            }
+            State::FetchQueued | State::ResponseQueued => {
+                self.queue_pairs[owner].sends.remove(&mut self.requests, handle);
+            }
+            State::WaitingBackend => self.backend_waiting.remove(&mut self.requests, handle),
+            State::Backend => self.fence_write(handle),
+            State::Fetching | State::Responding => {}
+            State::Planned => unreachable!("a queue pair is not taken down in the middle of planning its request"),
+        }
+        self.release_if_idle(handle);
+    }
+
+    /// A write that is still in the backend: the host's later I/O on this backing waits for it.
+    fn fence_write(&mut self, handle: Handle) {
+        let request = &self.requests[handle];
+        let association = self.queue_pairs[request.queue_pair].association;
+        let (Some(backing), Some(association)) = (request.backing.filter(|_| request.writes()), association) else {
+            return;
+        };
+        let identity = self.associations[association].identity.clone();
+        let (fence, write) = self
+            .fences
+            .add_write(&identity.host_nqn, &identity.subsystem_nqn, backing);
+        self.requests[handle].fenced = Some((fence, write));
+        for (_, association) in self.associations.iter_mut() {
+            let other = &association.identity;
+            if other.host_nqn == identity.host_nqn && other.subsystem_nqn == identity.subsystem_nqn {
+                association.fence = Some(fence);
+            }
+        }
+    }
+
+    /// Gives back the queue pairs that nothing is in flight on any more.
+    pub(super) fn finish_closing(&mut self) -> bool {
+        let mut worked = false;
+        let mut index = 0;
+        while index < self.closing.len() {
+            let handle = self.closing[index];
+            if self.is_drained(&self.queue_pairs[handle]) {
+                self.closing.swap_remove(index);
+                self.give_back_queue_pair(handle);
+                worked = true;
+            } else {
+                // One more look at the completion queue may be all that is missing.
+                worked |= self.awaits_sweep(&self.queue_pairs[handle]);
+                index += 1;
+            }
+        }
+        worked
+    }
+
+    fn is_drained(&self, queue_pair: &QueuePair<P>) -> bool {
+        let Service::Closing { since_step, .. } = queue_pair.service else {
+            unreachable!("only closing queue pairs are in the list")
+        };
+        // Capsules that arrived before the error state are in the completion queue still, until it was seen empty.
+        let swept = self.shares[queue_pair.share].emptied_in_step > since_step;
+        swept && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
+    }
+
+    fn awaits_sweep(&self, queue_pair: &QueuePair<P>) -> bool {
+        queue_pair.sends_reaped() && queue_pair.requests.is_empty()
+    }
+
+    fn give_back_queue_pair(&mut self, handle: Handle) {
+        let queue_pair = self
+            .queue_pairs
+            .remove(handle)
+            .expect("a queue pair is given back once");
+        let Service::Closing {
+            reason, quarantined, ..
+        } = queue_pair.service
+        else {
+            unreachable!("only closing queue pairs are given back")
+        };
+        let share = &mut self.shares[queue_pair.share];
+        assert!(
+            share.numbers.remove(&queue_pair.number) == Some(handle),
+            "a queue pair is found by its number"
+        );
+        let counters = &share.resources.counters;
+        let gauge = if quarantined {
+            &counters.queue_pairs_quarantined
+        } else {
+            &counters.queue_pairs_draining
+        };
+        gauge.subtract(1);
+        self.outbox.send(ToControl::QueuePairDrained {
+            connection: queue_pair.connection,
+            queue_pair: queue_pair.verbs,
+            reason,
+        });
+    }
+}
