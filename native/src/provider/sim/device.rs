@@ -321,6 +321,8 @@ impl World {
     }
 
     /// The memory an entry names, if it is registered in this domain.
+    // The memory is the engine's, not the world's: a borrow of the world only finds it.
+    #[allow(clippy::mut_from_ref)]
     pub(super) fn local_memory(&self, domain: u64, sge: &Sge) -> Option<&mut [u8]> {
         if sge.length == 0 {
             return Some(&mut []);
