@@ -123,6 +123,7 @@ impl Target {
         }
     }
 
+    #[allow(clippy::mut_from_ref)]
     fn bytes(&self, offset: usize, length: usize) -> &mut [u8] {
         // SAFETY: tests run in one thread, and each looks only at memory it owns by the rules under test.
         unsafe { self.arena.slice(offset, length) }

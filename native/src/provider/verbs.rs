@@ -1,1 +1,0 @@
-//! libibverbs and librdmacm.
