@@ -294,10 +294,18 @@ impl World {
             }
             _ => return Err(self.wrong_state("rdma_accept", key)),
         }
-        let pair = &self.queue_pairs[&queue_pair];
-        if pair.connection != Some(key) || pair.state == PairState::Reset {
+        let usable = self
+            .queue_pairs
+            .get(&queue_pair)
+            .is_some_and(|pair| pair.connection == Some(key) && pair.state != PairState::Reset);
+        if !usable {
             let message = format!("connection {key} accepted with queue pair {queue_pair} that is not ready for it");
             self.oracle.report(ViolationKind::WrongState, message);
+            return Err(provider_error(
+                "rdma_accept",
+                libc::EINVAL,
+                "queue pair is not ready for this connection",
+            ));
         }
         if parameters.private_data.len() > REPLY_DATA_MAX {
             return Err(provider_error("rdma_accept", libc::EINVAL, "private data too long"));

@@ -104,7 +104,9 @@ impl Target {
             connect: self.parameters(),
             private_data: &[9; 32],
         };
-        self.provider.accept(&connection, self.provider.queue_pair_number(&queue_pair), &accept).unwrap();
+        self.provider
+            .accept(&connection, self.provider.queue_pair_number(&queue_pair), &accept)
+            .unwrap();
         Link { queue_pair, connection }
     }
 

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rdma_mummy_sys as sys;
 
-use super::queues::VerbsQueuePair;
 use super::{VerbsProvider, error, inventory};
 use crate::provider::{AcceptParameters, ConnectRequest, ConnectionEvent, ProviderError};
 
@@ -282,7 +281,7 @@ impl VerbsConnectionId {
 
     pub(super) fn accept(
         &self,
-        queue_pair: &VerbsQueuePair,
+        queue_pair_number: u32,
         parameters: &AcceptParameters<'_>,
     ) -> Result<(), ProviderError> {
         let Ok(length) = u8::try_from(parameters.private_data.len()) else {
@@ -298,7 +297,7 @@ impl VerbsConnectionId {
             retry_count: 0,
             rnr_retry_count: parameters.connect.rnr_retry_count,
             srq: 1,
-            qp_num: queue_pair.number(),
+            qp_num: queue_pair_number,
         };
         // SAFETY: alive; the private data outlives the call.
         if unsafe { sys::rdma_accept(self.as_ptr(), &mut answer) } != 0 {

@@ -206,10 +206,10 @@ impl Provider for VerbsProvider {
     fn accept(
         &self,
         connection: &VerbsConnectionId,
-        queue_pair: &VerbsQueuePair,
+        queue_pair_number: u32,
         parameters: &AcceptParameters<'_>,
     ) -> Result<(), ProviderError> {
-        connection.accept(queue_pair, parameters)
+        connection.accept(queue_pair_number, parameters)
     }
 
     fn reject(&self, connection: &VerbsConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
