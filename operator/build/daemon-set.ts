@@ -1,0 +1,153 @@
+/** The pods of a target: one on each selected node. */
+import { createHash } from 'node:crypto';
+import { GROUP } from '../../crds/api-group.ts';
+import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
+import { childName } from '../../crds/object-names.ts';
+import type { AppliedObject } from '../kubernetes/object.ts';
+import type { DataplaneSettings } from '../settings.ts';
+import { childLabels, childMetadata, selectorLabels, type TargetIdentity } from './child.ts';
+import { hostMounts } from './volumes.ts';
+
+/** Annotation of the pod template: a pod whose value differs from its DaemonSet's is outdated. */
+export const TEMPLATE_HASH_ANNOTATION = `${GROUP}/template-hash`;
+
+/** Annotation of the DaemonSet: the port that its pods serve metrics and health on. */
+export const METRICS_PORT_ANNOTATION = `${GROUP}/metrics-port`;
+
+const DATAPLANE_COMMAND = '/opt/weir/bin/weir-dataplane';
+
+/** What a dataplane needs beside its namespaces' memory; a request, not a limit. */
+const DEFAULT_REQUESTS = { cpu: '100m', memory: '256Mi' } as const;
+
+/** Beyond the drain itself: telling hosts, closing backends, the last status. */
+const GRACE_MARGIN_SECONDS = 15;
+
+/**
+ * Upper bounds of the drain, of which the pod gets the next one up: the dataplane leaves by itself when its drain is
+ * over, and tuning the drain timeout within a step does not replace pods.
+ */
+const GRACE_STEPS_SECONDS = [60, 300] as const;
+
+function terminationGraceSeconds(drainTimeoutSeconds: number): number {
+  const step = GRACE_STEPS_SECONDS.find((seconds) => drainTimeoutSeconds <= seconds) ?? drainTimeoutSeconds;
+  return step + GRACE_MARGIN_SECONDS;
+}
+
+function resources(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
+  const device = settings.deviceAccess === 'DevicePlugin' ? { [settings.deviceResource]: '1' } : {};
+  return {
+    requests: { ...DEFAULT_REQUESTS, ...spec.resources.requests, ...device },
+    limits: { ...spec.resources.limits, ...device },
+  };
+}
+
+/** Root, because verbs devices and hostPath files belong to root; but with one capability and nothing writable. */
+function securityContext(settings: DataplaneSettings) {
+  if (settings.deviceAccess === 'Privileged') {
+    return { privileged: true, readOnlyRootFilesystem: true, runAsUser: 0 };
+  }
+  return {
+    privileged: false,
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    runAsUser: 0,
+    // Registered memory is locked memory; with this the limit on it does not apply.
+    capabilities: { drop: ['ALL'], add: ['IPC_LOCK'] },
+    seccompProfile: { type: settings.seccompProfile },
+  };
+}
+
+function probe(path: string, port: string, periodSeconds: number, failureThreshold: number) {
+  return { httpGet: { path, port }, periodSeconds, failureThreshold, timeoutSeconds: 5 };
+}
+
+function container(
+  target: TargetIdentity,
+  spec: NvmeofTargetSpec,
+  settings: DataplaneSettings,
+  port: number,
+) {
+  const fieldRef = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
+  return {
+    name: 'dataplane',
+    image: settings.image,
+    imagePullPolicy: settings.imagePullPolicy,
+    command: [DATAPLANE_COMMAND],
+    args: [
+      ...['--namespace', target.namespace],
+      ...['--metrics-address', `0.0.0.0:${port}`],
+      ...['--log-level', settings.logLevel],
+    ],
+    // The name of the dataplane's own object follows from these two: see targetNodeName in crds/object-names.ts.
+    env: [
+      { name: 'NODE_NAME', ...fieldRef('spec.nodeName') },
+      { name: 'TARGET', value: target.name },
+      { name: 'POD_NAME', ...fieldRef('metadata.name') },
+      { name: 'POD_NAMESPACE', ...fieldRef('metadata.namespace') },
+    ],
+    ports: [{ name: 'metrics', containerPort: port, hostPort: port, protocol: 'TCP' }],
+    // A port that is down is no reason to restart: /healthz tells of the process, /readyz of what it serves.
+    startupProbe: probe('/healthz', 'metrics', 2, 60),
+    livenessProbe: probe('/healthz', 'metrics', 10, 6),
+    readinessProbe: probe('/readyz', 'metrics', 2, 1),
+    resources: resources(spec, settings),
+    securityContext: securityContext(settings),
+    volumeMounts: hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),
+    terminationMessagePolicy: 'FallbackToLogsOnError',
+  };
+}
+
+function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: DataplaneSettings, port: number) {
+  return {
+    serviceAccountName: childName(target.name),
+    automountServiceAccountToken: true,
+    // Soft RDMA lives in the initial network namespace only, and queue pairs follow the host's interfaces.
+    hostNetwork: true,
+    dnsPolicy: 'ClusterFirstWithHostNet',
+    enableServiceLinks: false,
+    nodeSelector: spec.nodeSelector,
+    ...(spec.affinity === undefined ? {} : { affinity: spec.affinity }),
+    tolerations: spec.tolerations,
+    ...(spec.priorityClassName === undefined ? {} : { priorityClassName: spec.priorityClassName }),
+    terminationGracePeriodSeconds: terminationGraceSeconds(spec.link.drainTimeoutSeconds),
+    ...(settings.imagePullSecrets.length === 0
+      ? {}
+      : { imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })) }),
+    containers: [container(target, spec, settings, port)],
+    volumes: hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),
+  };
+}
+
+/** The DaemonSet of a target. */
+export function buildDaemonSet(
+  target: TargetIdentity,
+  spec: NvmeofTargetSpec,
+  settings: DataplaneSettings,
+  metricsPort: number,
+): AppliedObject {
+  const pod = podSpec(target, spec, settings, metricsPort);
+  const templateHash = createHash('sha256').update(JSON.stringify(pod)).digest('hex').slice(0, 16);
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: {
+      ...childMetadata(target, childName(target.name)),
+      annotations: { [METRICS_PORT_ANNOTATION]: String(metricsPort) },
+    },
+    spec: {
+      selector: { matchLabels: selectorLabels(target.name) },
+      // The operator replaces pods itself: one node at a time, the next only when the last serves again.
+      updateStrategy: { type: 'OnDelete' },
+      template: {
+        metadata: {
+          labels: childLabels(target.name),
+          annotations: {
+            [TEMPLATE_HASH_ANNOTATION]: templateHash,
+            'kubectl.kubernetes.io/default-container': 'dataplane',
+          },
+        },
+        spec: pod,
+      },
+    },
+  };
+}

@@ -1,0 +1,55 @@
+/** A refusal of the API server. */
+
+/** The parts of metav1.Status that callers decide by. */
+interface StatusBody {
+  readonly reason?: string;
+  readonly message?: string;
+  readonly details?: { readonly retryAfterSeconds?: number };
+}
+
+function statusBody(body: string): StatusBody {
+  try {
+    const parsed: unknown = JSON.parse(body);
+    return typeof parsed === 'object' && parsed !== null ? (parsed as StatusBody) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** The API server answered with an error. */
+export class ApiError extends Error {
+  /** Stable name of this kind of error. */
+  readonly code = 'WEIR_API_ERROR';
+  /** HTTP status. */
+  readonly status: number;
+  /** Machine-readable reason of metav1.Status, e.g. `Conflict`. */
+  readonly reason: string;
+  /** How long the server asks to wait, if it does. */
+  readonly retryAfterSeconds: number | undefined;
+
+  /** @param request What was asked, e.g. `PATCH /api/v1/…`. */
+  constructor(request: string, status: number, body: string, retryAfter?: string) {
+    const parsed = statusBody(body);
+    super(`${request}: ${status} ${parsed.reason ?? ''} ${parsed.message ?? body.slice(0, 200)}`.trim());
+    this.name = 'ApiError';
+    this.status = status;
+    this.reason = parsed.reason ?? '';
+    const seconds = Number(retryAfter ?? parsed.details?.retryAfterSeconds);
+    this.retryAfterSeconds = Number.isFinite(seconds) && seconds > 0 ? seconds : undefined;
+  }
+}
+
+/** The object (or its kind) does not exist. */
+export function isNotFound(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 404;
+}
+
+/** Somebody else changed the object meanwhile. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 409;
+}
+
+/** The resource version is too old to watch from: list again. */
+export function isExpired(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 410 || error.reason === 'Expired');
+}

@@ -1,0 +1,288 @@
+/**
+ * Keeps a copy of a resource's objects in memory: list in pages, then watch with bookmarks. It never gives up: every
+ * end of a watch is followed by another one, after a jittered wait when it ended badly.
+ */
+import type { Logger } from 'pino';
+import type { Api, Query } from './api-client.ts';
+import { ApiError, isExpired } from './api-error.ts';
+import { type BackoffLimits, fullJitter, type Random, sleep } from './backoff.ts';
+import { type KubernetesObject, objectKey } from './object.ts';
+import { listPath, type Resource } from './resource.ts';
+
+const PAGE_SIZE = 500;
+
+/** The server ends a watch after this time, plus up to as much again, so that watches do not end together. */
+const WATCH_TIMEOUT_SECONDS = 300;
+
+/** Bookmarks arrive about once a minute: a watch that is silent for longer is dead, whatever TCP says. */
+const INACTIVITY_TIMEOUT_MS = 70_000;
+
+const BACKOFF: BackoffLimits = { baseMilliseconds: 400, maxMilliseconds: 30_000 };
+
+/** Every object is handed to the handler again this often, plus up to a tenth, to repair what was missed. */
+const RESYNC_MS = 10 * 60 * 1000;
+
+/** Why a watch began anew. */
+export type RestartReason = 'timeout' | 'closed' | 'expired' | 'inactive' | 'error';
+
+/** Told about a watch's life; metrics listen. */
+export interface WatchObserver {
+  eventSeen(resource: string): void;
+  restarted(resource: string, reason: RestartReason): void;
+}
+
+/** Called with an object after it changed (`undefined` when it is gone) and as it was before. Must only note it. */
+export type ChangeHandler<T> = (current: T | undefined, previous: T | undefined) => void;
+
+/** What a reflector reads, and whom it tells. */
+export interface ReflectorOptions<T extends KubernetesObject> {
+  readonly api: Api;
+  readonly resource: Resource;
+  /** Takes what is needed of an object; throws when it cannot be read. */
+  readonly parse: (raw: unknown) => T;
+  readonly onChange: ChangeHandler<T>;
+  readonly labelSelector?: string;
+  /** Group by which objects are looked up together, e.g. the target that a pod belongs to. */
+  readonly groupOf?: (object: T) => string | undefined;
+  readonly logger: Logger;
+  readonly observer?: WatchObserver;
+  readonly random?: Random;
+  readonly inactivityTimeoutMilliseconds?: number;
+  readonly backoff?: BackoffLimits;
+}
+
+interface ListPage {
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
+  readonly items: readonly unknown[];
+}
+
+interface WatchLine {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: unknown;
+}
+
+class WatchInactiveError extends Error {}
+
+/** See the module's comment. */
+export class Reflector<T extends KubernetesObject> {
+  readonly #options: ReflectorOptions<T>;
+  readonly #random: Random;
+  readonly #objects = new Map<string, T>();
+  readonly #groups = new Map<string, Set<string>>();
+  readonly #synced = Promise.withResolvers<void>();
+  #isSynced = false;
+
+  constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** Resolves once the first list is complete. */
+  get synced(): Promise<void> {
+    return this.#synced.promise;
+  }
+
+  /** Whether the first list is complete. */
+  get hasSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** The object of that key (see `objectKey`). */
+  get(key: string): T | undefined {
+    return this.#objects.get(key);
+  }
+
+  /** Every object. */
+  values(): IterableIterator<T> {
+    return this.#objects.values();
+  }
+
+  /** The objects of a group (see `groupOf`). */
+  inGroup(group: string): T[] {
+    const keys = this.#groups.get(group) ?? [];
+    return [...keys].flatMap((key) => this.#objects.get(key) ?? []);
+  }
+
+  /** Lists and watches until the signal aborts. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    const resync = setInterval(() => this.#resync(), RESYNC_MS * (1 + this.#random() * 0.1));
+    try {
+      let failures = 0;
+      let resourceVersion: string | undefined;
+      while (!signal.aborted) {
+        try {
+          resourceVersion ??= await this.#list(signal);
+          resourceVersion = await this.#watch(resourceVersion, signal, () => {
+            failures = 0;
+          });
+        } catch (error) {
+          if (signal.aborted) return;
+          const reason = this.#restartReason(error);
+          if (reason === 'expired') resourceVersion = undefined;
+          await sleep(this.#waitAfter(error, failures), signal);
+          failures += 1;
+        }
+      }
+    } finally {
+      clearInterval(resync);
+    }
+  }
+
+  #waitAfter(error: unknown, failures: number): number {
+    const asked = error instanceof ApiError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
+    return Math.max(asked, fullJitter(failures, this.#options.backoff ?? BACKOFF, this.#random));
+  }
+
+  #restartReason(error: unknown): RestartReason {
+    const { resource, logger, observer } = this.#options;
+    const reason = isExpired(error) ? 'expired' : error instanceof WatchInactiveError ? 'inactive' : 'error';
+    observer?.restarted(resource.plural, reason);
+    logger.warn({ resource: resource.plural, reason, err: error }, 'watch ended; starting another');
+    return reason;
+  }
+
+  async #list(signal: AbortSignal): Promise<string> {
+    const { api, resource, labelSelector, observer } = this.#options;
+    const seen = new Set<string>();
+    let next: string | undefined;
+    let resourceVersion: string;
+    do {
+      const query: Query = { limit: PAGE_SIZE, labelSelector, continue: next };
+      const page = (await api.get(listPath(resource), query, signal)) as ListPage;
+      for (const item of page.items) {
+        const key = this.#put(item);
+        if (key !== undefined) seen.add(key);
+      }
+      resourceVersion = page.metadata.resourceVersion;
+      next = page.metadata.continue === '' ? undefined : page.metadata.continue;
+    } while (next !== undefined);
+    for (const key of [...this.#objects.keys()]) if (!seen.has(key)) this.#remove(key);
+    observer?.eventSeen(resource.plural);
+    this.#isSynced = true;
+    this.#synced.resolve();
+    return resourceVersion;
+  }
+
+  /** Returns the version to go on from when the server ends the watch in good order. */
+  async #watch(from: string, signal: AbortSignal, onAlive: () => void): Promise<string> {
+    const { api, resource, labelSelector, observer } = this.#options;
+    const inactivity = new AbortController();
+    const limit = this.#options.inactivityTimeoutMilliseconds ?? INACTIVITY_TIMEOUT_MS;
+    let watchdog = setTimeout(() => inactivity.abort(), limit);
+    const started = Date.now();
+    const timeoutSeconds = Math.round(WATCH_TIMEOUT_SECONDS * (1 + this.#random()));
+    let resourceVersion = from;
+    try {
+      const query: Query = {
+        resourceVersion: from,
+        allowWatchBookmarks: true,
+        timeoutSeconds,
+        labelSelector,
+      };
+      const both = AbortSignal.any([signal, inactivity.signal]);
+      for await (const line of api.watch(listPath(resource), query, both)) {
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => inactivity.abort(), limit);
+        observer?.eventSeen(resource.plural);
+        onAlive();
+        resourceVersion = this.#consume(line as WatchLine) ?? resourceVersion;
+      }
+    } catch (error) {
+      throw inactivity.signal.aborted ? new WatchInactiveError(`no event for ${limit} ms`) : error;
+    } finally {
+      clearTimeout(watchdog);
+    }
+    const elapsedSeconds = (Date.now() - started) / 1000;
+    if (elapsedSeconds < 1) throw new Error('the server closed the watch at once');
+    observer?.restarted(resource.plural, elapsedSeconds >= timeoutSeconds - 1 ? 'timeout' : 'closed');
+    return resourceVersion;
+  }
+
+  #consume(line: WatchLine): string | undefined {
+    switch (line.type) {
+      case 'ADDED':
+      case 'MODIFIED':
+        this.#put(line.object);
+        break;
+      case 'DELETED': {
+        const { metadata } = line.object as KubernetesObject;
+        this.#remove(objectKey({ metadata }));
+        break;
+      }
+      case 'BOOKMARK':
+        break;
+      case 'ERROR': {
+        const status = line.object as { code?: number };
+        throw new ApiError(
+          `WATCH ${this.#options.resource.plural}`,
+          status.code ?? 500,
+          JSON.stringify(line.object),
+        );
+      }
+    }
+    return (line.object as KubernetesObject).metadata.resourceVersion;
+  }
+
+  /** Stores an object. One that cannot be read is reported and left out; it stops no other. */
+  #put(raw: unknown): string | undefined {
+    let object: T;
+    try {
+      object = this.#options.parse(raw);
+    } catch (error) {
+      const name = (raw as { metadata?: { name?: string } } | undefined)?.metadata?.name;
+      this.#options.logger.error(
+        { resource: this.#options.resource.plural, name, err: error },
+        'unreadable object',
+      );
+      return undefined;
+    }
+    const key = objectKey(object);
+    const previous = this.#objects.get(key);
+    if (previous !== undefined) this.#leaveGroup(key, previous);
+    this.#objects.set(key, object);
+    this.#joinGroup(key, object);
+    if (previous?.metadata.resourceVersion !== object.metadata.resourceVersion || previous === undefined) {
+      this.#tell(object, previous);
+    }
+    return key;
+  }
+
+  #remove(key: string): void {
+    const previous = this.#objects.get(key);
+    if (previous === undefined) return;
+    this.#objects.delete(key);
+    this.#leaveGroup(key, previous);
+    this.#tell(undefined, previous);
+  }
+
+  #joinGroup(key: string, object: T): void {
+    const group = this.#options.groupOf?.(object);
+    if (group === undefined) return;
+    const keys = this.#groups.get(group);
+    if (keys === undefined) this.#groups.set(group, new Set([key]));
+    else keys.add(key);
+  }
+
+  #leaveGroup(key: string, object: T): void {
+    const group = this.#options.groupOf?.(object);
+    if (group === undefined) return;
+    const keys = this.#groups.get(group);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#groups.delete(group);
+  }
+
+  #resync(): void {
+    for (const object of this.#objects.values()) this.#tell(object, object);
+  }
+
+  #tell(current: T | undefined, previous: T | undefined): void {
+    try {
+      this.#options.onChange(current, previous);
+    } catch (error) {
+      this.#options.logger.error(
+        { resource: this.#options.resource.plural, err: error },
+        'change handler failed',
+      );
+    }
+  }
+}

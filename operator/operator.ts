@@ -1,0 +1,107 @@
+/** The operator as a whole: watches, leader election, workers, endpoints; from start to orderly end. */
+import { randomUUID } from 'node:crypto';
+import type { Server } from 'node:http';
+import { hostname } from 'node:os';
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import { ApiClient } from './kubernetes/api-client.ts';
+import { LeaderElector } from './leader-election/leader-elector.ts';
+import { ApiLeaseStore } from './leader-election/lease.ts';
+import { serveHttp } from './observability/http-server.ts';
+import { createOperatorMetrics } from './observability/metrics.ts';
+import type { OperatorOptions } from './options.ts';
+import { TargetController, WATCHED_RESOURCES } from './target/controller.ts';
+import { WorkQueue } from './work-queue/work-queue.ts';
+
+/** Name of the Lease that replicas compete for. */
+const LEASE_NAME = 'weir-operator';
+
+/** Why the operator ended. */
+export type OperatorEnd = 'stopped' | 'leadership lost';
+
+/** A running operator. */
+export interface RunningOperator {
+  /** Port of /metrics, /healthz and /readyz. */
+  readonly port: number;
+  /** Settles when the operator has ended. */
+  readonly ended: Promise<OperatorEnd>;
+}
+
+function closeServer(server: Server): Promise<void> {
+  server.closeAllConnections();
+  return new Promise((resolve) => server.close(() => resolve()));
+}
+
+/** Starts the operator. It ends when the signal aborts: work at hand is finished, then the lease is given up. */
+export async function startOperator(
+  config: KubeConfig,
+  options: OperatorOptions,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<RunningOperator> {
+  const metrics = createOperatorMetrics(WATCHED_RESOURCES);
+  const api = new ApiClient(config, metrics.onRequest);
+  const controller = new TargetController({
+    api,
+    queue: new WorkQueue(metrics.queue),
+    settings: options.dataplane,
+    logger,
+    watchObserver: metrics.watch,
+    workObserver: metrics.work,
+  });
+  const { server, port } = await serveHttp({
+    address: options.metricsAddress,
+    registry: metrics.registry,
+    healthy: () => undefined,
+    // A replica that waits for the lease is ready: its caches are warm and it can take over at once.
+    ready: () => (controller.hasSynced ? undefined : 'the caches are not filled yet'),
+  });
+  logger.info({ port }, 'serving /metrics, /healthz and /readyz');
+
+  const runToEnd = async (): Promise<OperatorEnd> => {
+    const stopWatching = new AbortController();
+    const watching = controller.watch(stopWatching.signal);
+    try {
+      return await lead(api, options, logger, controller, metrics.setLeader, signal);
+    } finally {
+      stopWatching.abort();
+      await watching;
+      await closeServer(server);
+      api.close();
+    }
+  };
+  return { port, ended: runToEnd() };
+}
+
+async function lead(
+  api: ApiClient,
+  options: OperatorOptions,
+  logger: Logger,
+  controller: TargetController,
+  setLeader: (isLeader: boolean) => void,
+  signal: AbortSignal,
+): Promise<OperatorEnd> {
+  if (!options.leaderElect) {
+    setLeader(true);
+    await controller.work(signal);
+    return 'stopped';
+  }
+  const elector = new LeaderElector({
+    store: new ApiLeaseStore(api, options.namespace, LEASE_NAME),
+    identity: `${hostname()}_${randomUUID()}`,
+    logger,
+  });
+  if (!(await elector.acquire(signal))) return 'stopped';
+  setLeader(true);
+  const holding = elector.hold(signal);
+  const working = controller.work(signal);
+  const outcome = await Promise.race([holding, working.then(() => 'aborted' as const)]);
+  setLeader(false);
+  // Another replica may be at work already: whatever is under way here must not go on.
+  if (outcome === 'lost') return 'leadership lost';
+  await Promise.all([working, holding]);
+  await elector
+    .release()
+    .catch((error: unknown) => logger.warn({ err: error }, 'could not release the lease'));
+  return 'stopped';
+}

@@ -1,0 +1,129 @@
+/** The command line of weir-operator. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { LOG_LEVELS } from './observability/logger.ts';
+import { type DataplaneSettings, DEVICE_ACCESS_MODES, type PortRange } from './settings.ts';
+
+/** What the command line says. */
+export interface OperatorOptions {
+  readonly namespace: string;
+  readonly metricsAddress: string;
+  readonly leaderElect: boolean;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+  readonly dataplane: DataplaneSettings;
+}
+
+const SERVICE_ACCOUNT_NAMESPACE_DEFAULT = 'weir-system';
+
+/** Ports below this need privileges; a host's ephemeral ports begin above the default range. */
+const PORT_MIN = 1024;
+
+function parsePortRange(text: string): PortRange {
+  const match = /^([0-9]{1,5})-([0-9]{1,5})$/.exec(text);
+  const [first, last] = [Number(match?.[1]), Number(match?.[2])];
+  if (match === null || first < PORT_MIN || last > 65535 || first > last) {
+    throw new InvalidArgumentError(`write FIRST-LAST with ports from ${PORT_MIN} to 65535, like 9810-9899.`);
+  }
+  return { first, last };
+}
+
+function parseDirectory(text: string, previous: readonly string[] | undefined): string[] {
+  if (!text.startsWith('/') || `${text}/`.includes('/../')) {
+    throw new InvalidArgumentError('write an absolute path without .. parts.');
+  }
+  return [...(previous ?? []), text];
+}
+
+function collect(text: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), text];
+}
+
+interface RawOptions {
+  readonly namespace: string;
+  readonly metricsAddress: string;
+  readonly leaderElect: boolean;
+  readonly logLevel: OperatorOptions['logLevel'];
+  readonly dataplaneImage: string;
+  readonly dataplaneImagePullPolicy: DataplaneSettings['imagePullPolicy'];
+  readonly dataplaneImagePullSecret?: string[];
+  readonly dataplaneLogLevel: DataplaneSettings['logLevel'];
+  readonly deviceAccess: DataplaneSettings['deviceAccess'];
+  readonly deviceResource: string;
+  readonly seccompProfile: DataplaneSettings['seccompProfile'];
+  readonly portRange: PortRange;
+  readonly fileDirectory?: string[];
+  readonly deviceDirectory?: string[];
+}
+
+function command(): Command {
+  return new Command('weir-operator')
+    .description('Runs NvmeofTargets: a dataplane pod on each selected node, and their state in the status.')
+    .option('--namespace <name>', 'namespace of the leader lease', SERVICE_ACCOUNT_NAMESPACE_DEFAULT)
+    .option('--metrics-address <host:port>', 'serves /metrics, /healthz and /readyz', '0.0.0.0:8080')
+    .option('--leader-elect', 'work only while holding the lease; needed with more than one replica', false)
+    .addOption(
+      new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
+    )
+    .requiredOption('--dataplane-image <image>', 'image of the dataplane pods')
+    .addOption(
+      new Option('--dataplane-image-pull-policy <policy>', 'when their image is pulled')
+        .choices(['Always', 'IfNotPresent', 'Never'])
+        .default('IfNotPresent'),
+    )
+    .option(
+      '--dataplane-image-pull-secret <name...>',
+      'secrets for pulling it, in the namespace of the target',
+      collect,
+    )
+    .addOption(
+      new Option('--dataplane-log-level <level>', 'their log level').choices(LOG_LEVELS).default('info'),
+    )
+    .addOption(
+      new Option('--device-access <mode>', 'how their containers may open RDMA devices')
+        .choices(DEVICE_ACCESS_MODES)
+        .default('DevicePlugin'),
+    )
+    .option('--device-resource <name>', 'extended resource of the device plugin', 'rdma/shared')
+    .addOption(
+      new Option('--seccomp-profile <type>', 'seccomp profile of their containers')
+        .choices(['RuntimeDefault', 'Unconfined'])
+        .default('RuntimeDefault'),
+    )
+    .addOption(
+      new Option('--port-range <first-last>', 'ports of their metrics and health')
+        .argParser(parsePortRange)
+        .default({ first: 9810, last: 9899 }, '9810-9899'),
+    )
+    .option(
+      '--file-directory <path>',
+      'file backends may lie below (repeatable; default /var/lib/weir)',
+      parseDirectory,
+    )
+    .option(
+      '--device-directory <path>',
+      'block devices may lie below (repeatable; default /dev)',
+      parseDirectory,
+    );
+}
+
+/** Reads the command line (without node and script). Ends the process on --help and on what it cannot read. */
+export function parseOptions(argv: readonly string[]): OperatorOptions {
+  const raw = command().parse(argv, { from: 'user' }).opts<RawOptions>();
+  return {
+    namespace: raw.namespace,
+    metricsAddress: raw.metricsAddress,
+    leaderElect: raw.leaderElect,
+    logLevel: raw.logLevel,
+    dataplane: {
+      image: raw.dataplaneImage,
+      imagePullPolicy: raw.dataplaneImagePullPolicy,
+      imagePullSecrets: raw.dataplaneImagePullSecret ?? [],
+      deviceAccess: raw.deviceAccess,
+      deviceResource: raw.deviceResource,
+      seccompProfile: raw.seccompProfile,
+      logLevel: raw.dataplaneLogLevel,
+      portRange: raw.portRange,
+      fileDirectories: raw.fileDirectory ?? ['/var/lib/weir'],
+      deviceDirectories: raw.deviceDirectory ?? ['/dev'],
+    },
+  };
+}

@@ -1,0 +1,36 @@
+/** What the chart (or the command line) decides for all targets. */
+import type { LOG_LEVELS } from './observability/logger.ts';
+
+/**
+ * How a dataplane's container may open the RDMA devices.
+ * - `DevicePlugin`: a device plugin grants them as an extended resource.
+ * - `HostDevices`: /dev/infiniband is mounted; the container runtime must permit the devices by itself.
+ * - `Privileged`: the container is privileged. Works everywhere, confines nothing.
+ */
+export const DEVICE_ACCESS_MODES = ['DevicePlugin', 'HostDevices', 'Privileged'] as const;
+
+/** See {@link DEVICE_ACCESS_MODES}. */
+export type DeviceAccessMode = (typeof DEVICE_ACCESS_MODES)[number];
+
+/** Ports from which each target gets one for metrics and health, both ends included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Settings of every dataplane pod. */
+export interface DataplaneSettings {
+  readonly image: string;
+  readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
+  readonly imagePullSecrets: readonly string[];
+  readonly deviceAccess: DeviceAccessMode;
+  /** Extended resource of the device plugin, for `DevicePlugin`. */
+  readonly deviceResource: string;
+  readonly seccompProfile: 'RuntimeDefault' | 'Unconfined';
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+  readonly portRange: PortRange;
+  /** Directories of the node below which `file` backends may lie. */
+  readonly fileDirectories: readonly string[];
+  /** Directories of the node below which `blockDevice` backends may lie. */
+  readonly deviceDirectories: readonly string[];
+}
