@@ -13,6 +13,8 @@
 
 mod connection;
 mod device;
+#[cfg(test)]
+mod device_tests;
 mod error;
 mod inventory;
 mod queues;
