@@ -1,0 +1,169 @@
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
+import { CoreError } from '../core/errors.ts';
+import { FakeCore, sampleListener, sampleStats } from '../core/fake-core.ts';
+import { Dataplane } from '../dataplane.ts';
+import { sampleSpecInput } from '../sample-spec.ts';
+import type { FollowedSource } from '../source.ts';
+import { clusterSource } from './cluster-source.ts';
+import { FakeApi, type Write } from './fake-api.ts';
+
+const options = { namespace: 'storage', name: 'fast-node-a', node: 'node-a', target: 'storage/fast' };
+const statusPath = '/apis/weir.dev/v1alpha1/namespaces/storage/nvmeoftargetnodes/fast-node-a/status';
+
+let followed: FollowedSource | undefined;
+beforeEach(() => vi.useFakeTimers({ now: new Date('2026-11-23T10:00:00Z') }));
+afterEach(async () => {
+  followed?.stop();
+  await followed?.finish();
+  vi.useRealTimers();
+});
+
+function setUp() {
+  const api = new FakeApi();
+  const core = new FakeCore();
+  const logger = pino({ level: 'silent' });
+  const source = clusterSource(options, '0.1.0', api);
+  const dataplane = new Dataplane(core, logger, source.identity, '0.1.0');
+  followed = source.start(dataplane, core, logger);
+  const put = (generation: number, spec: object = sampleSpecInput, extra: object = {}): void =>
+    api.put({
+      metadata: { name: options.name, namespace: options.namespace, uid: 'u-1', generation },
+      spec,
+      ...extra,
+    } as never);
+  const statuses = (): Write[] => api.writes.filter((write) => write.path === statusPath);
+  const status = (): NvmeofTargetNodeStatus =>
+    (statuses().at(-1)?.body as { status?: NvmeofTargetNodeStatus } | undefined)?.status ?? {};
+  const condition = (type: string) => status().conditions?.find((one) => one.type === type);
+  const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(2500);
+  return { api, core, source: followed, put, statuses, status, condition, settle };
+}
+
+describe('weir-dataplane in a cluster', () => {
+  it('reads its own NvmeofTargetNode and no other', async () => {
+    const { api, settle } = setUp();
+    await settle();
+    expect(api.listQueries[0]).toMatchObject({ fieldSelector: 'metadata.name=fast-node-a' });
+  });
+
+  it('serves the spec and tells the status by server-side apply', async () => {
+    const { core, put, statuses, status, condition, settle } = setUp();
+    put(3);
+    await settle();
+    expect(core.applied).toMatchObject([{ generation: 3, spec: { nodeName: 'node-a' } }]);
+    expect(statuses()[0]).toMatchObject({ method: 'apply', fieldManager: 'weir-dataplane' });
+    expect(status().observedGeneration).toBe(3);
+    expect(condition('Ready')).toMatchObject({ status: 'True' });
+  });
+
+  it('does not take its own status for a change', async () => {
+    const { core, put, settle } = setUp();
+    put(3);
+    await settle();
+    put(3, sampleSpecInput, { status: { connectedHosts: 1 } });
+    await settle();
+    expect(core.applied).toHaveLength(1);
+  });
+
+  it('says what is wrong with a spec that it cannot take, and serves on', async () => {
+    const { core, put, status, condition, settle } = setUp();
+    put(3);
+    await settle();
+    put(4, { ...sampleSpecInput, listeners: [] });
+    await settle();
+    expect(core.applied).toHaveLength(1);
+    expect(condition('Accepted')).toMatchObject({ status: 'False', reason: 'InvalidSpec' });
+    expect(condition('Accepted')?.message).toContain('spec.listeners');
+    expect(condition('ListenersReady')?.status).toBe('True');
+    expect(status().observedGeneration).toBe(4);
+    put(5);
+    await settle();
+    expect(condition('Accepted')?.status).toBe('True');
+  });
+
+  it("passes on the core's refusal", async () => {
+    const { core, put, condition, settle } = setUp();
+    core.refusal = new CoreError('InvalidSpec', 'subsystems[0].namespaces: too many');
+    put(3);
+    await settle();
+    expect(condition('Accepted')).toMatchObject({
+      status: 'False',
+      message: 'subsystems[0].namespaces: too many',
+    });
+  });
+
+  it("refuses another node's object", async () => {
+    const { core, put, condition, settle } = setUp();
+    put(3, { ...sampleSpecInput, nodeName: 'node-b' });
+    await settle();
+    expect(core.applied).toEqual([]);
+    expect(condition('Accepted')).toMatchObject({ status: 'False', reason: 'WrongNode' });
+  });
+
+  it('tells a link that went down in the conditions and as an Event', async () => {
+    const { api, core, put, condition, settle } = setUp();
+    put(3);
+    await settle();
+    core.snapshot = sampleStats({
+      generation: 3,
+      listeners: [sampleListener({ phase: 'Down', linkUp: false, reason: 'LinkDown' })],
+    });
+    core.emit({ type: 'linkState', listener: 'storage', netdev: 'rdma0', up: false });
+    await settle();
+    expect(condition('LinksUp')).toMatchObject({ status: 'False', reason: 'LinkDown' });
+    expect(condition('Ready')).toMatchObject({ status: 'False' });
+    expect(api.writes.find((write) => write.method === 'create')?.body).toMatchObject({ reason: 'LinkDown' });
+  });
+
+  it('tells the generation that is served, not the one that is only received', async () => {
+    const { core, put, status, settle } = setUp();
+    put(3);
+    await settle();
+    const served = core.snapshot;
+    put(4);
+    await vi.advanceTimersByTimeAsync(0);
+    core.snapshot = { ...served, generation: 3, hostsTotal: 1 };
+    await settle();
+    expect(status().observedGeneration).toBe(3);
+    core.snapshot = { ...served, generation: 4 };
+    await settle();
+    expect(status().observedGeneration).toBe(4);
+  });
+
+  it('serves on when the object is deleted, and takes a new one of the same name', async () => {
+    const { api, core, put, settle } = setUp();
+    put(3);
+    await settle();
+    api.remove();
+    await settle();
+    expect(core.closed).toBe(false);
+    api.put({
+      metadata: { name: options.name, namespace: options.namespace, uid: 'u-2', generation: 1 },
+      spec: sampleSpecInput,
+    } as never);
+    await settle();
+    expect(core.applied.map(({ generation }) => generation)).toEqual([3, 1]);
+  });
+
+  it('keeps what it serves while the object says paused', async () => {
+    const { core, put, status, settle } = setUp();
+    put(3);
+    await settle();
+    put(4, { ...sampleSpecInput, paused: true });
+    await settle();
+    expect(core.applied).toHaveLength(1);
+    expect(status().observedGeneration).toBe(4);
+  });
+
+  it('writes a last status when it leaves', async () => {
+    const { core, put, source, condition, settle } = setUp();
+    put(3);
+    await settle();
+    core.snapshot = sampleStats({ generation: 3, state: 'Drained' });
+    source.stop();
+    await source.finish();
+    expect(condition('Ready')).toMatchObject({ status: 'False', reason: 'Draining' });
+  });
+});

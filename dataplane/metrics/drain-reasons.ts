@@ -1,0 +1,61 @@
+import type { CoreEvent } from '../core/events.ts';
+
+/** Results of a drain, as the core names them and as the metric's label does. */
+const results = { completed: 'completed', timedOut: 'timed_out' } as const;
+
+type Result = keyof typeof results;
+
+/** The reason that every series begins with: by far the most common one. */
+const usualReason = 'LinkDown';
+
+/** Drains whose events were lost (the ring overflowed): counted, so that the sum stays true. */
+const unknownReason = 'Unknown';
+
+/**
+ * Splits the core's totals of drains by reason. The totals come from its statistics, the reasons from its events:
+ * a port says why when it begins to drain, and how it went when it has drained.
+ */
+export class DrainReasons {
+  readonly #current = new Map<string, string>();
+  readonly #counts = new Map<string, Map<string, Record<Result, number>>>();
+
+  /** Takes note of an event of the core. */
+  observe(event: CoreEvent): void {
+    const known = event.known;
+    if (known?.type === 'portPhase' && known.to === 'Draining') {
+      this.#current.set(known.listener, known.reason);
+    } else if (known?.type === 'drainFinished') {
+      const reason = this.#current.get(known.listener) || unknownReason;
+      this.#countsOf(known.listener, reason)[known.result] += 1;
+    }
+  }
+
+  /** Every reason seen on a listener with its counts; they add up to `totals`. */
+  split(
+    listener: string,
+    totals: Record<Result, number>,
+  ): { reason: string; result: string; count: number }[] {
+    this.#countsOf(listener, usualReason);
+    const reasons = [...(this.#counts.get(listener) ?? [])];
+    const rows: { reason: string; result: string; count: number }[] = [];
+    for (const result of Object.keys(results) as Result[]) {
+      let attributed = 0;
+      for (const [reason, counts] of reasons) {
+        if (reason === unknownReason) continue;
+        attributed += counts[result];
+        rows.push({ reason, result: results[result], count: counts[result] });
+      }
+      const rest = totals[result] - attributed;
+      if (rest > 0) rows.push({ reason: unknownReason, result: results[result], count: rest });
+    }
+    return rows;
+  }
+
+  #countsOf(listener: string, reason: string): Record<Result, number> {
+    const ofListener = this.#counts.get(listener) ?? new Map<string, Record<Result, number>>();
+    this.#counts.set(listener, ofListener);
+    const counts = ofListener.get(reason) ?? { completed: 0, timedOut: 0 };
+    ofListener.set(reason, counts);
+    return counts;
+  }
+}

@@ -1,0 +1,139 @@
+import { join } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type MetricsAddress, parseMetricsAddress } from './http-server.ts';
+import { type LogLevel, logLevels } from './logging.ts';
+
+/** Where the desired state comes from. */
+export type SourceOptions =
+  | { kind: 'file'; path: string }
+  /** `node` and `target` are known before the object is: they label the first metrics. */
+  | { kind: 'cluster'; namespace: string; name: string; node: string; target: string };
+
+/** The command line and the environment, checked. */
+export interface Options {
+  source: SourceOptions;
+  metricsAddress: MetricsAddress;
+  coreLibrary: string;
+  logLevel: LogLevel;
+  /** Overrides `link.drainTimeoutSeconds` of the desired state when the process leaves. */
+  drainTimeoutSeconds: number | undefined;
+}
+
+/** The command line is wrong, or only asked for help. Everything was printed already. */
+export class UsageError extends Error {
+  readonly code = 'WEIR_USAGE';
+  /** Nothing is wrong: help or the version was asked for. */
+  readonly harmless: boolean;
+
+  constructor(harmless: boolean) {
+    super('usage');
+    this.harmless = harmless;
+  }
+}
+
+/**
+ * Reads the command line (without `node` and the script) and the environment.
+ *
+ * @param rootDirectory where Weir is installed: the native core is at dist/native or lib below it.
+ * @param print gets what people should read.
+ * @throws {UsageError}
+ */
+export function parseOptions(
+  argv: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+  rootDirectory: string,
+  version: string,
+  print: (text: string) => void,
+): Options {
+  const program = new Command('weir-dataplane')
+    .description('Serves NVMe-oF over RDMA on this machine: from a file, or from an NvmeofTargetNode.')
+    .version(version)
+    .option('--config <file>', 'standalone: YAML file with the spec of an NvmeofTargetNode; followed live')
+    .option('--namespace <namespace>', 'in a cluster: namespace of the NvmeofTargetNode')
+    .option('--name <name>', 'in a cluster: name of the NvmeofTargetNode')
+    .addOption(
+      new Option('--metrics-address <host:port>', 'where /metrics, /healthz and /readyz are served')
+        .default(parseMetricsAddress('127.0.0.1:9810'), '127.0.0.1:9810')
+        .argParser(metricsAddress),
+    )
+    .addOption(
+      new Option('--core-library <file>', 'the native core; also WEIR_CORE_LIBRARY').default(
+        environment['WEIR_CORE_LIBRARY'] || join(rootDirectory, 'dist/native/libweir_core.so'),
+      ),
+    )
+    .addOption(
+      new Option('--log-level <level>', 'least level that is logged').choices(logLevels).default('info'),
+    )
+    .option(
+      '--drain-timeout-seconds <seconds>',
+      'longest wait for in-flight I/O when leaving (default: link.drainTimeoutSeconds of the desired state)',
+      drainTimeout,
+    )
+    .allowExcessArguments(false)
+    .exitOverride()
+    .configureOutput({ writeOut: print, writeErr: print });
+  try {
+    program.parse(argv, { from: 'user' });
+    const flags = program.opts<Flags>();
+    return {
+      source: sourceOf(flags, environment, program),
+      metricsAddress: flags.metricsAddress,
+      coreLibrary: flags.coreLibrary,
+      logLevel: flags.logLevel,
+      drainTimeoutSeconds: flags.drainTimeoutSeconds,
+    };
+  } catch (error) {
+    if (error instanceof CommanderError) throw new UsageError(error.exitCode === 0);
+    throw error;
+  }
+}
+
+interface Flags {
+  config?: string;
+  namespace?: string;
+  name?: string;
+  metricsAddress: MetricsAddress;
+  coreLibrary: string;
+  logLevel: LogLevel;
+  drainTimeoutSeconds?: number;
+}
+
+function sourceOf(
+  flags: Flags,
+  environment: Readonly<Record<string, string | undefined>>,
+  program: Command,
+): SourceOptions {
+  const { config, namespace, name } = flags;
+  if (config !== undefined) {
+    if (namespace !== undefined || name !== undefined) {
+      program.error('error: --config serves without a cluster: give either it or --namespace and --name');
+    }
+    return { kind: 'file', path: config };
+  }
+  if (namespace === undefined || name === undefined) {
+    program.error('error: give --config FILE to serve from a file, or --namespace and --name in a cluster');
+  }
+  return {
+    kind: 'cluster',
+    namespace,
+    name,
+    node: environment['NODE_NAME'] ?? '',
+    target: environment['TARGET'] ?? `${namespace}/${name}`,
+  };
+}
+
+function metricsAddress(text: string): MetricsAddress {
+  try {
+    return parseMetricsAddress(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function drainTimeout(text: string): number {
+  const seconds = Number(text);
+  if (!Number.isInteger(seconds) || seconds < 0 || seconds > 3600) {
+    throw new InvalidArgumentError('a whole number of seconds from 0 to 3600 is expected');
+  }
+  return seconds;
+}

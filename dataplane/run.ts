@@ -1,0 +1,118 @@
+/** One run of the program, from its command line to its exit code. */
+import { readFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { ClusterUnavailableError, clusterSource } from './cluster/cluster-source.ts';
+import type { Core } from './core/core.ts';
+import { CoreError } from './core/errors.ts';
+import { Dataplane } from './dataplane.ts';
+import { exitCodes } from './exit-codes.ts';
+import { MetricsAddressError, startHttpServer } from './http-server.ts';
+import type { createLogger } from './logging.ts';
+import { type Options, parseOptions, UsageError } from './options.ts';
+import { ConfigFileError } from './standalone/config-file.ts';
+import { fileSource } from './standalone/file-source.ts';
+
+/** What the program takes from its surroundings; tests bring their own. */
+export interface Surroundings {
+  argv: readonly string[];
+  environment: Readonly<Record<string, string | undefined>>;
+  /** Where Weir is installed. */
+  rootDirectory: string;
+  openCore(libraryPath: string, nodeName: string): Core;
+  /** Text for the person at the terminal. */
+  print(text: string): void;
+  createLogger: typeof createLogger;
+  /** Calls back for every request to stop. */
+  onStopSignal(listener: (signal: 'SIGTERM' | 'SIGINT') => void): void;
+  /** Ends the process at once. */
+  exitNow(code: number): void;
+  /** Told when probes are served; tests learn the port. */
+  onListening?(server: Server): void;
+}
+
+/** Serves until told to stop. Resolves with the exit code of the process; see exit-codes.ts. */
+export async function run(surroundings: Surroundings): Promise<number> {
+  const version = readVersion(surroundings.rootDirectory);
+  let options: Options;
+  try {
+    options = parseOptions(
+      surroundings.argv,
+      surroundings.environment,
+      surroundings.rootDirectory,
+      version,
+      surroundings.print,
+    );
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return error.harmless ? exitCodes.ok : exitCodes.usage;
+  }
+  const stop = Promise.withResolvers<string>();
+  let asked = false;
+  surroundings.onStopSignal((signal) => {
+    if (asked) surroundings.exitNow(128 + constants.signals[signal]);
+    asked = true;
+    stop.resolve(signal);
+  });
+  try {
+    return await serve(options, surroundings, version, stop.promise);
+  } catch (error) {
+    const code = userErrorCode(error);
+    if (code === undefined || !(error instanceof Error)) throw error;
+    for (const line of error.message.split('\n')) surroundings.print(`weir-dataplane: ${line}\n`);
+    return code;
+  }
+}
+
+async function serve(
+  options: Options,
+  surroundings: Surroundings,
+  version: string,
+  stopped: Promise<string>,
+): Promise<number> {
+  const source =
+    options.source.kind === 'file' ? fileSource(options.source.path) : clusterSource(options.source, version);
+  const { identity } = source;
+  const logger = surroundings.createLogger(options.logLevel, identity);
+  const core = surroundings.openCore(options.coreLibrary, identity.node);
+  let server: Server | undefined;
+  try {
+    const dataplane = new Dataplane(core, logger, identity, version);
+    server = await startHttpServer(options.metricsAddress, dataplane);
+    surroundings.onListening?.(server);
+    const followed = source.start(dataplane, core, logger);
+    logger.info({ version, metricsAddress: options.metricsAddress }, 'serving');
+
+    const signal = await stopped;
+    logger.info({ signal }, 'asked to stop');
+    followed.stop();
+    const result = await dataplane.drain(options.drainTimeoutSeconds);
+    if (result === 'timedOut') logger.warn('I/O was still in flight when the drain timeout was over');
+    await followed.finish();
+    return exitCodes.ok;
+  } finally {
+    core.close();
+    server?.close();
+    server?.closeAllConnections();
+    logger.flush();
+  }
+}
+
+function readVersion(rootDirectory: string): string {
+  const text = readFileSync(join(rootDirectory, 'package.json'), 'utf8');
+  const { version } = JSON.parse(text) as { version: string };
+  return version;
+}
+
+/** The exit code of an error that the person who runs the program can mend; `undefined` for all others. */
+function userErrorCode(error: unknown): number | undefined {
+  if (error instanceof ConfigFileError) return exitCodes.configuration;
+  if (error instanceof MetricsAddressError || error instanceof ClusterUnavailableError) {
+    return exitCodes.unavailable;
+  }
+  if (error instanceof CoreError) {
+    return error.reason === 'InvalidSpec' ? exitCodes.configuration : exitCodes.unavailable;
+  }
+  return undefined;
+}
