@@ -124,38 +124,31 @@ program
     process.exitCode = await runVisible(cargo('bench', '--locked'), { env: cargoEnvironment() });
   });
 
-// These three bring their own options and help.
-delegate(
-  'generate',
-  "write the CRDs, the chart's copy and the API reference from the zod schemas",
-  'crds/generate.ts',
-);
-delegate('lab', 'the lab: up | down | status | exec | link | kubeconfig | logs', 'lab/main.ts');
-delegate('demo', 'the whole path once, under link flaps', 'e2e/demo.ts');
-
-function delegate(name: string, description: string, file: string): void {
-  program
-    .command(name)
-    .description(description)
-    .helpOption(false)
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .argument('[args...]')
-    .action(async (args: string[]) => {
-      process.exitCode = await runVisible([process.execPath, join(repositoryRoot, file), ...args]);
-    });
-}
-
 function parseSeed(text: string): bigint {
   if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError('an unsigned decimal number is expected');
   return BigInt(text);
 }
 
+/** Programs of their own, with options and help of their own: everything after the name is theirs. */
+const delegates: Readonly<Record<string, { file: string; description: string }>> = {
+  generate: {
+    file: 'crds/generate.ts',
+    description: "write the CRDs, the chart's copy and the API reference from the zod schemas",
+  },
+  lab: { file: 'lab/cli.ts', description: 'the lab: up | down | status | exec | link | kubeconfig | logs' },
+  demo: { file: 'e2e/demo.ts', description: 'the whole path once, under link flaps' },
+};
+for (const [name, { description }] of Object.entries(delegates))
+  program.command(name).description(description);
+
 process.on('SIGINT', () => killChildren('SIGINT'));
 process.on('SIGTERM', () => killChildren('SIGTERM'));
 
 try {
-  await program.parseAsync();
+  const [name = '', ...args] = process.argv.slice(2);
+  const delegate = delegates[name];
+  if (delegate === undefined) await program.parseAsync();
+  else process.exitCode = await runVisible([process.execPath, join(repositoryRoot, delegate.file), ...args]);
 } catch (error) {
   if (!(error instanceof ToolchainError)) throw error;
   console.error(error.message);
