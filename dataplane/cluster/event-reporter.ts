@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Api } from '../../operator/kubernetes/api-client.ts';
+import { microTime } from '../../operator/kubernetes/micro-time.ts';
 import type { KubernetesObject } from '../../operator/kubernetes/object.ts';
 import { apiVersionOf, listPath, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
 import type { CoreEvent } from '../core/events.ts';
@@ -168,7 +169,7 @@ export class EventReporter {
         name: `${this.#object.metadata.name.slice(0, 200)}.${randomBytes(8).toString('hex')}`,
         report,
         count: 1,
-        firstTime: microTime(now),
+        firstTime: microTime(new Date(now)),
         lastTimeMs: now,
         writtenCount: 0,
         writtenAtMs: 0,
@@ -201,7 +202,7 @@ export class EventReporter {
     const id = { namespace: this.#where.namespace, name: series.name };
     const repetition =
       series.count > 1
-        ? { series: { count: series.count, lastObservedTime: microTime(series.lastTimeMs) } }
+        ? { series: { count: series.count, lastObservedTime: microTime(new Date(series.lastTimeMs)) } }
         : {};
     try {
       if (first) {
@@ -246,11 +247,6 @@ export class EventReporter {
     const oldest = [...this.#series].toSorted(([, a], [, b]) => a.lastTimeMs - b.lastTimeMs)[0];
     if (oldest !== undefined) this.#series.delete(oldest[0]);
   }
-}
-
-/** A time as the Event API wants it: with microseconds. */
-function microTime(timeMs: number): string {
-  return new Date(timeMs).toISOString().replace('Z', '000Z');
 }
 
 function clip(text: string): string {

@@ -41,7 +41,10 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   /** Takes what is needed of an object; throws when it cannot be read. */
   readonly parse: (raw: unknown) => T;
   readonly onChange: ChangeHandler<T>;
+  /** Only this namespace; all of them when absent. */
+  readonly namespace?: string;
   readonly labelSelector?: string;
+  readonly fieldSelector?: string;
   /** Group by which objects are looked up together, e.g. the target that a pod belongs to. */
   readonly groupOf?: (object: T) => string | undefined;
   readonly logger: Logger;
@@ -142,13 +145,13 @@ export class Reflector<T extends KubernetesObject> {
   }
 
   async #list(signal: AbortSignal): Promise<string> {
-    const { api, resource, labelSelector, observer } = this.#options;
+    const { api, resource, namespace, labelSelector, fieldSelector, observer } = this.#options;
     const seen = new Set<string>();
     let next: string | undefined;
     let resourceVersion: string;
     do {
-      const query: Query = { limit: PAGE_SIZE, labelSelector, continue: next };
-      const page = (await api.get(listPath(resource), query, signal)) as ListPage;
+      const query: Query = { limit: PAGE_SIZE, labelSelector, fieldSelector, continue: next };
+      const page = (await api.get(listPath(resource, namespace), query, signal)) as ListPage;
       for (const item of page.items) {
         const key = this.#put(item);
         if (key !== undefined) seen.add(key);
@@ -165,7 +168,7 @@ export class Reflector<T extends KubernetesObject> {
 
   /** Returns the version to go on from when the server ends the watch in good order. */
   async #watch(from: string, signal: AbortSignal, onAlive: () => void): Promise<string> {
-    const { api, resource, labelSelector, observer } = this.#options;
+    const { api, resource, namespace, labelSelector, fieldSelector, observer } = this.#options;
     const inactivity = new AbortController();
     const limit = this.#options.inactivityTimeoutMilliseconds ?? INACTIVITY_TIMEOUT_MS;
     let watchdog = setTimeout(() => inactivity.abort(), limit);
@@ -178,9 +181,10 @@ export class Reflector<T extends KubernetesObject> {
         allowWatchBookmarks: true,
         timeoutSeconds,
         labelSelector,
+        fieldSelector,
       };
       const both = AbortSignal.any([signal, inactivity.signal]);
-      for await (const line of api.watch(listPath(resource), query, both)) {
+      for await (const line of api.watch(listPath(resource, namespace), query, both)) {
         clearTimeout(watchdog);
         watchdog = setTimeout(() => inactivity.abort(), limit);
         observer?.eventSeen(resource.plural);
