@@ -12,6 +12,8 @@ use crate::backend::{
 #[derive(Debug, Default)]
 struct State {
     holding: bool,
+    /// I/Os let through although the rest is held.
+    released: usize,
     room: Option<usize>,
     errno: i32,
     held: VecDeque<IoRequest>,
@@ -47,6 +49,11 @@ impl TestBackend {
     /// I/O that is held back now.
     pub fn held(&self) -> usize {
         self.state().held.len()
+    }
+
+    /// Lets the oldest I/O through.
+    pub fn release_one(&self) {
+        self.state().released += 1;
     }
 
     /// At most so many I/Os in the queue at once.
@@ -100,8 +107,9 @@ pub struct TestQueue {
 impl TestQueue {
     fn release(&mut self) {
         let mut state = self.test.state.lock().unwrap();
-        while !state.holding {
+        while !state.holding || state.released > 0 {
             let Some(io) = state.held.pop_front() else { break };
+            state.released = state.released.saturating_sub(1);
             state.executed.push((io.backing, io.operation, io.offset, io.length));
             self.inner.push(&io).unwrap();
         }

@@ -285,10 +285,6 @@ impl Bench {
         std::mem::take(&mut self.told)
     }
 
-    pub fn open_connections(&self) -> usize {
-        self.connections.len()
-    }
-
     /// Handles of all queue pairs the poller has, by age.
     pub fn handles(&self) -> Vec<Handle> {
         let mut known: Vec<_> = self
@@ -442,10 +438,17 @@ impl Drop for Bench {
         }
         self.send(ToPoller::Stop);
         self.run();
-        assert!(self.told.contains(&Told::Stopped), "the poller gives everything back: {:?}", self.told);
+        assert!(
+            self.told.contains(&Told::Stopped),
+            "the poller gives everything back: {:?}",
+            self.told
+        );
         assert!(self.connections.is_empty(), "every queue pair comes back");
         let live = self.world.live_objects();
-        assert_eq!((live.queue_pairs, live.memory_regions, live.completion_queues), (0, 0, 0));
+        assert_eq!(
+            (live.queue_pairs, live.memory_regions, live.completion_queues),
+            (0, 0, 0)
+        );
         let port = &self.port_counters;
         for gauge in [
             &port.queue_pairs_active,

@@ -1,1 +1,146 @@
-//! .
+//! A host that comes back waits for the writes of its earlier association.
+
+use super::bench::{Bench, HOST, NAMESPACE_BYTES};
+use super::host::{TestHost, pattern};
+use crate::nvme::command::Command;
+use crate::nvme::opcode::io;
+use crate::nvme::properties::Configuration;
+
+fn read_of(host: &TestHost, namespace_id: u32) -> Command {
+    let region = host.sim.register(4096);
+    host.io(io::READ, 0, 1)
+        .namespace(namespace_id)
+        .data(super::host::keyed(region))
+        .build()
+}
+
+/// A host that left with a write in the backend, and has come back.
+fn come_back(bench: &mut Bench) -> TestHost {
+    let host = TestHost::connect(bench);
+    let queue = host.io_queue(bench, 1);
+    bench.backend.hold(true);
+    host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 1);
+    host.sim.disconnect(host.admin.connection);
+    bench.run();
+    assert_eq!(bench.poller.association_count(), 0);
+    let sim = bench.add_host();
+    TestHost::connect_as(bench, sim, HOST, 5000)
+}
+
+#[test]
+fn io_of_the_new_association_waits_for_the_old_one_s_write() {
+    let mut bench = Bench::new();
+    let host = come_back(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    let newer = pattern(2, 1);
+    host.post(queue, &host.write_command(0, &newer).0, &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 1, "only the old write is in the backend");
+    bench.backend.hold(false);
+    bench.run();
+    assert!(host.responses(queue)[0].status.is_success());
+    assert_eq!(
+        host.read(&mut bench, queue, 0, 1),
+        newer,
+        "the old write did not land after the newer one"
+    );
+    assert!(bench.poller.fences.is_empty());
+}
+
+#[test]
+fn io_on_other_namespaces_and_of_other_hosts_does_not_wait() {
+    let mut bench = Bench::new();
+    let host = come_back(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    let sim = bench.add_host();
+    let other = TestHost::connect_as(&mut bench, sim, "nqn.2026-11.dev.weir:host-b", 5000);
+    let other_queue = other.io_queue(&mut bench, 1);
+    host.post(queue, &read_of(&host, 2), &[]);
+    other.post(other_queue, &read_of(&other, 1), &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 3);
+}
+
+#[test]
+fn reads_in_flight_make_no_fence() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    bench.backend.hold(true);
+    host.post(queue, &host.read_command(0, 1).0, &[]);
+    bench.run();
+    host.sim.disconnect(host.admin.connection);
+    bench.run();
+    assert!(bench.poller.fences.is_empty());
+}
+
+#[test]
+fn a_reset_controller_s_io_waits_for_the_writes_before_the_reset() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    bench.backend.hold(true);
+    host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+    bench.run();
+    host.configure(&mut bench, Configuration::DISABLE);
+    host.configure(&mut bench, Configuration::ENABLE);
+    let queue = host.io_queue(&mut bench, 2);
+    let newer = pattern(2, 1);
+    host.post(queue, &host.write_command(0, &newer).0, &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 1);
+    bench.backend.hold(false);
+    bench.run();
+    assert_eq!(host.responses(queue).len(), 1);
+    assert_eq!(host.read(&mut bench, queue, 0, 1), newer);
+}
+
+#[test]
+fn a_host_that_leaves_again_while_it_waits_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    let host = come_back(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    host.post(queue, &read_of(&host, 1), &[]);
+    bench.run();
+    host.sim.disconnect(host.admin.connection);
+    bench.run();
+    assert_eq!(bench.poller.request_count(), 1, "the old write");
+    bench.backend.hold(false);
+    bench.run();
+    assert!(bench.poller.fences.is_empty());
+    assert_eq!(bench.backend.executed().len(), 1);
+}
+
+#[test]
+fn a_parked_request_passes_once_its_namespace_is_clear_although_another_is_not() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    bench.backend.hold(true);
+    let zeroes = (NAMESPACE_BYTES >> 12) as u32;
+    host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+    host.post(queue, &host.io(io::WRITE_ZEROES, 0, zeroes).namespace(2).build(), &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 2);
+    host.sim.disconnect(host.admin.connection);
+    bench.run();
+    let sim = bench.add_host();
+    let host = TestHost::connect_as(&mut bench, sim, HOST, 5000);
+    let queue = host.io_queue(&mut bench, 1);
+    host.post(queue, &read_of(&host, 1), &[]);
+    host.post(queue, &read_of(&host, 2), &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 2);
+    bench.backend.release_one();
+    bench.run();
+    assert_eq!(
+        bench.backend.held(),
+        2,
+        "namespace 2's write and the read of namespace 1"
+    );
+    bench.backend.hold(false);
+    bench.run();
+    assert_eq!(host.responses(queue).len(), 2);
+}
