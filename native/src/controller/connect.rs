@@ -8,12 +8,14 @@ use crate::nvme::completion::Completion;
 use crate::nvme::fabrics::{
     CONNECT_DATA_BYTES, CONTROLLER_ID_DYNAMIC, ConnectCommand, ConnectData, InvalidParameter, connect_offset,
 };
+use crate::nvme::log_page::IoCounters;
 use crate::nvme::opcode::DataDirection;
 use crate::nvme::qualified_name::DISCOVERY_NQN;
 use crate::nvme::status::{Status, StatusCode};
 use crate::subsystem::model::Model;
 
 use super::async_event::AsyncEvents;
+use super::features::Settings;
 use super::identity::Identity;
 use super::keep_alive::{DISCOVERY_SILENCE, KeepAlive};
 use super::plan::check_data_pointer;
@@ -177,6 +179,12 @@ impl Controller {
             queues,
             keep_alive: KeepAlive::new(connect.keep_alive_timeout_ms, model.keep_alive_minimum_ms, silence, now),
             events: AsyncEvents::default(),
+            settings: Settings::default(),
+            counters: IoCounters::default(),
+            ana_changes: 0,
+            discovery_generation: model.revision,
+            local_address: None,
+            created: now,
         };
         let completion = connected(connect, controller_id);
         Ok((controller, completion))

@@ -21,9 +21,24 @@ impl Controller {
         if command.is_fabrics() {
             return begin_fabrics_io(command);
         }
-        match self.plan_io(queue_id, command) {
-            Ok(plan) => plan,
-            Err(status) => Plan::fail(command, status),
+        let plan = self.plan_io(queue_id, command);
+        if let Ok(Plan::Io(io)) = &plan {
+            self.count(io);
+        }
+        plan.unwrap_or_else(|status| Plan::fail(command, status))
+    }
+
+    fn count(&mut self, io: &IoPlan) {
+        match io.kind {
+            IoKind::Read | IoKind::Compare => {
+                self.counters.read_commands += 1;
+                self.counters.bytes_read += io.length;
+            }
+            IoKind::Write { .. } => {
+                self.counters.write_commands += 1;
+                self.counters.bytes_written += io.length;
+            }
+            IoKind::Flush | IoKind::WriteZeroes { .. } | IoKind::Deallocate => {}
         }
     }
 
@@ -81,9 +96,11 @@ impl Controller {
         }
     }
 
-    /// Whether a write must be on stable storage when it completes: FUA, where the backing has a cache at all.
+    /// Whether a write must be on stable storage when it completes: FUA, or the host switched the cache off; where the
+    /// backing has a cache at all.
     fn durable(&self, namespace: &Namespace, command: &Command) -> bool {
-        namespace.write_cache && command.dword(12) & FORCED_UNIT_ACCESS != 0
+        let forced = command.dword(12) & FORCED_UNIT_ACCESS != 0;
+        namespace.write_cache && (forced || !self.settings.write_cache)
     }
 
     fn namespace_for_io(&self, command: &Command) -> Result<&Namespace, Status> {

@@ -13,22 +13,31 @@
 pub mod admin;
 pub mod async_event;
 pub mod connect;
+mod discovery;
+mod features;
+pub mod identify;
 pub mod identity;
 pub mod io;
 pub mod keep_alive;
+mod log_page;
 pub mod plan;
 pub mod property;
 pub mod queues;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::nvme::async_event::Notice;
 use crate::nvme::command::Command;
 use crate::nvme::completion::Completion;
+use crate::nvme::log_page::IoCounters;
 use crate::nvme::status::StatusCode;
+use crate::subsystem::difference::{ana_changed, changed_namespaces, discovery_changed};
 use crate::subsystem::model::{Model, Subsystem};
 
 use async_event::AsyncEvents;
+use features::Settings;
 use identity::Identity;
 use keep_alive::KeepAlive;
 pub use plan::{DeallocatePlan, IoKind, IoPlan, Plan};
@@ -64,6 +73,16 @@ pub struct Controller {
     queues: Queues,
     keep_alive: KeepAlive,
     events: AsyncEvents,
+    settings: Settings,
+    /// I/O of this association, for the SMART log.
+    counters: IoCounters,
+    /// Counts changes of the ANA log.
+    ana_changes: u64,
+    /// Revision of the model in which the discovery log of this host last changed.
+    discovery_generation: u64,
+    /// Where the host connected to.
+    local_address: Option<SocketAddr>,
+    created: Instant,
 }
 
 impl Controller {
@@ -100,17 +119,37 @@ impl Controller {
 
     /// Takes over a new desired state and queues the async events that tell the host what changed for it.
     pub fn apply_model(&mut self, model: &Arc<Model>) -> Standing {
-        let _old = std::mem::replace(&mut self.model, Arc::clone(model));
-        if let Kind::Subsystem(subsystem) = &self.kind {
-            let new = model.subsystem(&subsystem.nqn);
-            match new {
-                Some(new) if new.access.allows(&self.identity.host_nqn) => {
-                    self.kind = Kind::Subsystem(Arc::clone(new));
+        let old_model = std::mem::replace(&mut self.model, Arc::clone(model));
+        match &mut self.kind {
+            Kind::Subsystem(subsystem) => {
+                let new = match model.subsystem(&subsystem.nqn) {
+                    Some(new) if new.access.allows(&self.identity.host_nqn) => new,
+                    _ => return Standing::NotAllowed,
+                };
+                let old = std::mem::replace(subsystem, Arc::clone(new));
+                let changed = changed_namespaces(&old, new);
+                if !changed.is_empty() {
+                    self.events.changed_namespaces.add(&changed);
+                    self.events.raise(Notice::NamespaceAttributeChanged);
                 }
-                _ => return Standing::NotAllowed,
+                if ana_changed((&old_model, &old), (model, new)) {
+                    self.ana_changes += 1;
+                    self.events.raise(Notice::AsymmetricAccessChanged);
+                }
+            }
+            Kind::Discovery => {
+                if discovery_changed(&old_model, model, &self.identity.host_nqn) {
+                    self.discovery_generation = model.revision;
+                    self.events.raise(Notice::DiscoveryLogChanged);
+                }
             }
         }
         Standing::Stays
+    }
+
+    /// Says where the host connected to: the discovery log then names the discovery subsystem itself only there.
+    pub fn set_local_address(&mut self, local: SocketAddr) {
+        self.local_address = Some(local);
     }
 
     /// The next completion of an Async Event Request, to be sent on the admin queue.

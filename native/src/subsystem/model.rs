@@ -136,6 +136,13 @@ impl Access {
     }
 }
 
+/// Largest namespace id (NN).
+pub const NAMESPACE_ID_MAX: u32 = 65535;
+/// Most namespaces of a subsystem (MNAN).
+pub const NAMESPACES_MAX: u32 = 1024;
+/// Largest ANA group id (ANAGRPMAX).
+pub const ANA_GROUP_MAX: u32 = 128;
+
 /// Smallest limit on transfers that hosts are told. MDTS cannot express less than 8 KiB (0 means no limit), and the
 /// longest ANA log must fit one transfer. It is also the size of a small data buffer, so such a transfer needs no
 /// large one.

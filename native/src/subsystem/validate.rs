@@ -15,7 +15,7 @@ const LISTENERS_MAX: usize = 16;
 /// Most subsystems.
 const SUBSYSTEMS_MAX: usize = 16;
 /// Most namespaces of a subsystem.
-pub const NAMESPACES_MAX: usize = 1024;
+const NAMESPACES_MAX: usize = super::model::NAMESPACES_MAX as usize;
 /// Most hosts on an allow-list.
 const HOSTS_MAX: usize = 256;
 /// Longest path of a backend.
