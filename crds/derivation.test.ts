@@ -7,7 +7,7 @@ import { derivedNamespaceUuid } from './uuid.ts';
 describe('names of children', () => {
   it('are readable while they fit', () => {
     expect(targetNodeName('fast', 'node-a')).toBe('fast-node-a');
-    expect(childName('fast')).toBe('weir-fast');
+    expect(childName('fast')).toBe('weir-target-fast');
   });
 
   it('are shortened with a hash of the whole, so that two long ones stay apart', () => {

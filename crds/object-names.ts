@@ -10,8 +10,11 @@ export const LABEL_VALUE_LENGTH_MAX = 63;
 /** Hex digits of the hash that replaces what was cut off: 40 bits keep a thousand nodes apart. */
 const HASH_DIGITS = 10;
 
-/** Prefix of the DaemonSet, ServiceAccount, Role and RoleBinding of a target. */
-const CHILD_PREFIX = 'weir-';
+/**
+ * Prefix of the DaemonSet, ServiceAccount, Role and RoleBinding of a target. The chart's ValidatingAdmissionPolicy
+ * tells dataplanes by it; no object of the chart itself begins with it.
+ */
+const CHILD_PREFIX = 'weir-target-';
 
 function shorten(name: string, lengthMax: number): string {
   if (name.length <= lengthMax) return name;
@@ -25,7 +28,7 @@ export function targetNodeName(targetName: string, nodeName: string): string {
   return shorten(`${targetName}-${nodeName}`, SUBDOMAIN_LENGTH_MAX);
 }
 
-/** Name of a target's DaemonSet, ServiceAccount, Role and RoleBinding: `weir-<target>`. */
+/** Name of a target's DaemonSet, ServiceAccount, Role and RoleBinding: `weir-target-<target>`. */
 export function childName(targetName: string): string {
   return `${CHILD_PREFIX}${targetName}`;
 }
