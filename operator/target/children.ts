@@ -1,0 +1,125 @@
+/** The children of a target: applying those that should be, deleting those that should not. */
+import { targetNodeName } from '../../crds/object-names.ts';
+import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
+import type { TargetIdentity } from '../build/child.ts';
+import { buildDaemonSet } from '../build/daemon-set.ts';
+import { buildRole } from '../build/role.ts';
+import { buildRoleBinding } from '../build/role-binding.ts';
+import { buildServiceAccount } from '../build/service-account.ts';
+import { buildTargetNode, type ControllerIds } from '../build/target-node.ts';
+import { childName } from '../../crds/object-names.ts';
+import type { Api } from '../kubernetes/api-client.ts';
+import { isNotFound } from '../kubernetes/api-error.ts';
+import type { Applier } from '../kubernetes/applier.ts';
+import { objectPath, RESOURCES, type Resource } from '../kubernetes/resource.ts';
+import type { DataplaneSettings } from '../settings.ts';
+import type { DataplaneDaemonSet } from './cluster-objects.ts';
+import { ALL_CONTROLLER_IDS, assignControllerIds } from './controller-ids.ts';
+import type { StoredTargetNode } from './nvmeof-target.ts';
+
+/** Requests in flight while the objects of many nodes are written. */
+const PARALLEL_WRITES = 8;
+
+/** What a target's children should be. */
+export interface DesiredChildren {
+  readonly identity: TargetIdentity;
+  readonly spec: NvmeofTargetSpec;
+  readonly nqn: string;
+  /** Nodes that should serve the target, in order. */
+  readonly nodes: readonly string[];
+  readonly metricsPort: number;
+}
+
+/** A target's children as the caches show them. */
+export interface LiveChildren {
+  readonly daemonSet: DataplaneDaemonSet | undefined;
+  readonly targetNodes: readonly StoredTargetNode[];
+  /** Nodes on which a pod of the target is alive. */
+  readonly podNodes: ReadonlySet<string>;
+}
+
+async function forEachLimited<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
+  const iterator = items[Symbol.iterator]();
+  const worker = async (): Promise<void> => {
+    for (let next = iterator.next(); next.done !== true; next = iterator.next()) await work(next.value);
+  };
+  await Promise.all(Array.from({ length: PARALLEL_WRITES }, worker));
+}
+
+function controllerIds(desired: DesiredChildren, live: LiveChildren): ReadonlyMap<string, ControllerIds> {
+  const { nodes, spec } = desired;
+  if (spec.scope === 'PerNode') return new Map(nodes.map((node) => [node, ALL_CONTROLLER_IDS]));
+  const existing = new Map<string, ControllerIds>();
+  for (const { spec: nodeSpec } of live.targetNodes) {
+    const ids = nodeSpec.subsystems?.[0]?.controllerIDs;
+    if (ids !== undefined) existing.set(nodeSpec.nodeName, ids);
+  }
+  return assignControllerIds(nodes, existing);
+}
+
+/** Writes and deletes children. */
+export class Children {
+  readonly #api: Api;
+  readonly #applier: Applier;
+  readonly #settings: DataplaneSettings;
+
+  constructor(api: Api, applier: Applier, settings: DataplaneSettings) {
+    this.#api = api;
+    this.#applier = applier;
+    this.#settings = settings;
+  }
+
+  /** Makes the children what they should be. Objects of nodes that still have a pod stay until it is gone. */
+  async apply(desired: DesiredChildren, live: LiveChildren): Promise<void> {
+    const { identity, spec, nqn, nodes, metricsPort } = desired;
+    const wanted = new Set(nodes);
+    const leaving = live.targetNodes.filter(({ spec: { nodeName } }) => !wanted.has(nodeName));
+    const draining = leaving.filter(({ spec: { nodeName } }) => live.podNodes.has(nodeName));
+    const names = [
+      ...nodes.map((node) => targetNodeName(identity.name, node)),
+      ...draining.map(({ metadata }) => metadata.name),
+    ];
+    await this.#applier.apply(RESOURCES.serviceAccounts, buildServiceAccount(identity));
+    await this.#applier.apply(RESOURCES.roles, buildRole(identity, names));
+    await this.#applier.apply(RESOURCES.roleBindings, buildRoleBinding(identity));
+
+    const ids = controllerIds(desired, live);
+    const liveByName = new Map(live.targetNodes.map((object) => [object.metadata.name, object]));
+    await forEachLimited(nodes, async (node) => {
+      const object = buildTargetNode(identity, spec, nqn, node, ids.get(node) ?? ALL_CONTROLLER_IDS);
+      const current = liveByName.get(object.metadata.name);
+      await this.#applier.apply(RESOURCES.targetNodes, object, { current });
+    });
+    const daemonSet = buildDaemonSet(identity, spec, this.#settings, metricsPort);
+    await this.#applier.apply(RESOURCES.daemonSets, daemonSet, { current: live.daemonSet });
+
+    const gone = leaving.filter((object) => !draining.includes(object));
+    await forEachLimited(gone, ({ metadata }) => this.#delete(RESOURCES.targetNodes, identity, metadata.name));
+  }
+
+  /** Ends the pods: each drains on SIGTERM. */
+  async deletePods(identity: TargetIdentity): Promise<void> {
+    await this.#delete(RESOURCES.daemonSets, identity, childName(identity.name));
+  }
+
+  /** Deletes what is left once the pods are gone. */
+  async deleteRest(identity: TargetIdentity, targetNodes: readonly StoredTargetNode[]): Promise<void> {
+    await forEachLimited(targetNodes, ({ metadata }) =>
+      this.#delete(RESOURCES.targetNodes, identity, metadata.name),
+    );
+    const name = childName(identity.name);
+    await this.#delete(RESOURCES.roleBindings, identity, name);
+    await this.#delete(RESOURCES.roles, identity, name);
+    await this.#delete(RESOURCES.serviceAccounts, identity, name);
+  }
+
+  async #delete(resource: Resource, identity: TargetIdentity, name: string): Promise<void> {
+    const id = { namespace: identity.namespace, name };
+    this.#applier.forget(resource, id);
+    try {
+      await this.#api.delete(objectPath(resource, id), { propagationPolicy: 'Background' });
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+}

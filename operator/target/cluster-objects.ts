@@ -1,0 +1,99 @@
+/** Nodes, pods and DaemonSets as the operator's caches hold them: only what is needed, since there are many. */
+import { z } from 'zod';
+import type { KubernetesObject, ObjectMeta } from '../kubernetes/object.ts';
+
+const metadataSchema = z
+  .looseObject({ name: z.string(), namespace: z.string().optional() })
+  .transform(({ managedFields: _, ...metadata }) => metadata as unknown as ObjectMeta);
+
+const taintSchema = z.object({
+  key: z.string(),
+  value: z.string().default(''),
+  effect: z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']),
+});
+
+const nodeSchema = z.object({
+  metadata: metadataSchema,
+  spec: z.object({ taints: z.array(taintSchema).default([]) }).prefault({}),
+});
+
+/** A taint of a node. */
+export type Taint = z.output<typeof taintSchema>;
+
+/** A node. */
+export type ClusterNode = z.output<typeof nodeSchema> & KubernetesObject;
+
+const podSchema = z.object({
+  metadata: metadataSchema,
+  spec: z
+    .object({
+      nodeName: z.string().optional(),
+      // A DaemonSet's pod that is not yet bound names its node here.
+      affinity: z.unknown().optional(),
+    })
+    .prefault({}),
+  status: z
+    .object({
+      phase: z.string().default('Unknown'),
+      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      containerStatuses: z
+        .array(
+          z.object({
+            restartCount: z.int().default(0),
+            state: z
+              .object({ waiting: z.object({ reason: z.string().default(''), message: z.string().default('') }).optional() })
+              .prefault({}),
+          }),
+        )
+        .default([]),
+    })
+    .prefault({}),
+});
+
+/** A pod of a dataplane. */
+export type DataplanePod = z.output<typeof podSchema> & KubernetesObject;
+
+const daemonSetSchema = z.object({
+  metadata: metadataSchema,
+  spec: z.object({
+    template: z.object({
+      metadata: z.object({ annotations: z.record(z.string(), z.string()).default({}) }).prefault({}),
+    }),
+  }),
+  status: z
+    .object({
+      observedGeneration: z.int().default(0),
+      desiredNumberScheduled: z.int().default(0),
+      currentNumberScheduled: z.int().default(0),
+    })
+    .prefault({}),
+});
+
+/** A DaemonSet of a target. */
+export type DataplaneDaemonSet = z.output<typeof daemonSetSchema> & KubernetesObject;
+
+/** Reads a node from the API's JSON. */
+export function parseNode(raw: unknown): ClusterNode {
+  return nodeSchema.parse(raw);
+}
+
+/** Reads a pod from the API's JSON. */
+export function parsePod(raw: unknown): DataplanePod {
+  return podSchema.parse(raw);
+}
+
+/** Reads a DaemonSet from the API's JSON. */
+export function parseDaemonSet(raw: unknown): DataplaneDaemonSet {
+  return daemonSetSchema.parse(raw);
+}
+
+/** Whether the pod's containers may still be running. */
+export function isPodAlive(pod: DataplanePod): boolean {
+  return pod.status.phase !== 'Succeeded' && pod.status.phase !== 'Failed';
+}
+
+/** Whether the pod passes its readiness probe and is not on its way out. */
+export function isPodReady(pod: DataplanePod): boolean {
+  if (pod.metadata.deletionTimestamp !== undefined || !isPodAlive(pod)) return false;
+  return pod.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+}

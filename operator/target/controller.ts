@@ -1,0 +1,137 @@
+/** Ties watches to the work queue: every change of any object becomes the key of the target it concerns. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
+import { TARGET_LABEL } from '../../crds/api-group.ts';
+import type { Api } from '../kubernetes/api-client.ts';
+import { type KubernetesObject, objectKey } from '../kubernetes/object.ts';
+import { Reflector, type WatchObserver } from '../kubernetes/reflector.ts';
+import { RESOURCES } from '../kubernetes/resource.ts';
+import type { DataplaneSettings } from '../settings.ts';
+import type { WorkQueue } from '../work-queue/work-queue.ts';
+import { runWorkers, type WorkObserver } from '../work-queue/workers.ts';
+import { type ClusterNode, parseDaemonSet, parseNode, parsePod } from './cluster-objects.ts';
+import { findCondition } from './conditions.ts';
+import { parseTarget, parseTargetNode, type StoredTarget } from './nvmeof-target.ts';
+import { TargetReconciler } from './reconciler.ts';
+
+/** Targets worked on at a time. */
+const WORKERS = 4;
+
+/** Resources that the operator watches; their metrics exist from the start. */
+export const WATCHED_RESOURCES = [
+  RESOURCES.targets,
+  RESOURCES.targetNodes,
+  RESOURCES.daemonSets,
+  RESOURCES.pods,
+  RESOURCES.nodes,
+].map(({ plural }) => plural);
+
+/** What the controller needs. */
+export interface ControllerOptions {
+  readonly api: Api;
+  readonly queue: WorkQueue;
+  readonly settings: DataplaneSettings;
+  readonly logger: Logger;
+  readonly watchObserver: WatchObserver;
+  readonly workObserver: WorkObserver;
+}
+
+/** `<namespace>/<name>` of the target that a child belongs to. */
+function targetKeyOf(child: KubernetesObject): string | undefined {
+  const name = child.metadata.labels?.[TARGET_LABEL];
+  return name === undefined ? undefined : `${child.metadata.namespace}/${name}`;
+}
+
+/** What of a node decides who runs on it. Heartbeats change none of it. */
+function selectionInputs(node: ClusterNode | undefined): unknown {
+  return node === undefined ? undefined : [node.metadata.uid, node.metadata.labels, node.spec.taints];
+}
+
+function isRefused(target: StoredTarget): boolean {
+  return findCondition(target.status?.conditions, 'Accepted')?.status === 'False';
+}
+
+/** See the module's comment. */
+export class TargetController {
+  readonly #options: ControllerOptions;
+  readonly #reconciler: TargetReconciler;
+  readonly #reflectors: readonly Pick<Reflector<KubernetesObject>, 'hasSynced' | 'synced' | 'run'>[];
+  readonly #targets: Reflector<StoredTarget>;
+
+  constructor(options: ControllerOptions) {
+    this.#options = options;
+    const { api, logger, watchObserver: observer, queue } = options;
+    const shared = { api, logger, observer };
+    const enqueueOwner = (current: KubernetesObject | undefined, previous: KubernetesObject | undefined) => {
+      const object = current ?? previous;
+      const key = object === undefined ? undefined : targetKeyOf(object);
+      if (key !== undefined) queue.add(key);
+    };
+    const child = { ...shared, labelSelector: TARGET_LABEL, groupOf: targetKeyOf, onChange: enqueueOwner };
+    const targets = new Reflector({
+      ...shared,
+      resource: RESOURCES.targets,
+      parse: parseTarget,
+      onChange: (current, previous) => this.#targetChanged(current, previous),
+    });
+    const nodes = new Reflector({
+      ...shared,
+      resource: RESOURCES.nodes,
+      parse: parseNode,
+      onChange: (current, previous) => this.#nodeChanged(current, previous),
+    });
+    const targetNodes = new Reflector({ ...child, resource: RESOURCES.targetNodes, parse: parseTargetNode });
+    const daemonSets = new Reflector({ ...child, resource: RESOURCES.daemonSets, parse: parseDaemonSet });
+    const pods = new Reflector({ ...child, resource: RESOURCES.pods, parse: parsePod });
+    this.#targets = targets;
+    this.#reflectors = [targets, nodes, targetNodes, daemonSets, pods];
+    const caches = { targets, nodes, targetNodes, daemonSets, pods };
+    this.#reconciler = new TargetReconciler(api, caches, options.settings, logger);
+  }
+
+  /** Whether every cache holds its first complete list. */
+  get hasSynced(): boolean {
+    return this.#reflectors.every((reflector) => reflector.hasSynced);
+  }
+
+  /** Fills the caches and keeps them up to date until the signal aborts. Never rejects. */
+  async watch(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#reflectors.map((reflector) => reflector.run(signal)));
+  }
+
+  /** Works on targets until the signal aborts; the work at hand is finished first. Never rejects. */
+  async work(signal: AbortSignal): Promise<void> {
+    const { queue, logger, workObserver } = this.#options;
+    const aborted = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      else signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    await Promise.race([Promise.all(this.#reflectors.map((reflector) => reflector.synced)), aborted]);
+    if (signal.aborted) return;
+    void aborted.then(() => queue.shutDown());
+    await runWorkers(queue, (key) => this.#reconciler.reconcile(key), {
+      count: WORKERS,
+      logger,
+      observer: workObserver,
+    });
+  }
+
+  #targetChanged(current: StoredTarget | undefined, previous: StoredTarget | undefined): void {
+    const target = current ?? previous;
+    if (target === undefined) return;
+    this.#options.queue.add(objectKey(target));
+    const isNewSpec = current?.metadata.generation !== previous?.metadata.generation;
+    // What stood in the way of another target may have gone.
+    if (isNewSpec && previous !== undefined) this.#enqueueWhere(isRefused);
+  }
+
+  #nodeChanged(current: ClusterNode | undefined, previous: ClusterNode | undefined): void {
+    if (isDeepStrictEqual(selectionInputs(current), selectionInputs(previous))) return;
+    this.#reconciler.fleet.nodesChanged();
+    this.#enqueueWhere(() => true);
+  }
+
+  #enqueueWhere(matches: (target: StoredTarget) => boolean): void {
+    for (const target of this.#targets.values()) if (matches(target)) this.#options.queue.add(objectKey(target));
+  }
+}

@@ -1,0 +1,132 @@
+/** Judges what no schema can: a target against its nodes, the other targets and the operator's settings. */
+import { listenerBinding } from '../../crds/listener.ts';
+import type { NvmeofTargetSpec, TargetNamespace } from '../../crds/nvmeof-target.ts';
+import { NQN_LENGTH_MAX } from '../../crds/qualified-name.ts';
+import { quantityToBytes } from '../../crds/quantity.ts';
+import { nodeNqn } from '../build/target-node.ts';
+import type { DataplaneSettings } from '../settings.ts';
+import { SHARED_NODES_MAX } from './controller-ids.ts';
+import { Refusal } from './refusal.ts';
+
+/** Another target of the cluster, as far as it can stand in the way. Only older ones are passed: they win. */
+export interface OlderTarget {
+  /** `<namespace>/<name>`. */
+  readonly key: string;
+  readonly nqn: string;
+  readonly spec: NvmeofTargetSpec;
+  readonly nodes: ReadonlySet<string>;
+}
+
+/** What a dataplane needs beside memory backends: code, buffers, queues. */
+const BASE_MEMORY_BYTES = 160 * 1024 * 1024;
+
+const MEBIBYTE = 1024 * 1024;
+
+function isBelow(path: string, directories: readonly string[]): boolean {
+  return directories.some((directory) => path.startsWith(`${directory.replace(/\/+$/, '')}/`));
+}
+
+function judgePaths(namespaces: readonly TargetNamespace[], settings: DataplaneSettings): void {
+  for (const { nsid, backend } of namespaces) {
+    const file = backend.file?.path;
+    if (file !== undefined && !isBelow(file, settings.fileDirectories)) {
+      throw new Refusal(
+        'PathNotAllowed',
+        `namespace ${nsid}: file ${file} lies outside the directories that targets may use (${settings.fileDirectories.join(', ')}); move it, or extend dataplane.fileDirectories of the chart`,
+      );
+    }
+    const device = backend.blockDevice?.path;
+    if (device !== undefined && !isBelow(device, settings.deviceDirectories)) {
+      throw new Refusal(
+        'PathNotAllowed',
+        `namespace ${nsid}: block device ${device} lies outside the directories that targets may use (${settings.deviceDirectories.join(', ')}); use another path, or extend dataplane.deviceDirectories of the chart`,
+      );
+    }
+  }
+}
+
+/** Two nodes that show different data under one UUID corrupt what hosts write: they take them for two paths. */
+function judgeSharing(spec: NvmeofTargetSpec, nodes: ReadonlySet<string>): void {
+  if (spec.scope !== 'Shared' || nodes.size < 2) return;
+  const local = spec.namespaces.find(({ backend }) => backend.file !== undefined || backend.memory !== undefined);
+  if (local !== undefined) {
+    throw new Refusal(
+      'DataNotShared',
+      `namespace ${local.nsid} is a ${local.backend.file === undefined ? 'memory' : 'file'} backend and ${nodes.size} nodes are selected: with scope Shared every node must serve the same data; set scope: PerNode, select one node, or use a block device that all nodes share`,
+    );
+  }
+  if (nodes.size > SHARED_NODES_MAX) {
+    throw new Refusal(
+      'TooManyNodes',
+      `${nodes.size} nodes are selected: a shared subsystem spans at most ${SHARED_NODES_MAX}; narrow nodeSelector, or set scope: PerNode`,
+    );
+  }
+}
+
+function judgeNqnLength(spec: NvmeofTargetSpec, nqn: string, nodes: ReadonlySet<string>): void {
+  for (const node of nodes) {
+    const length = nodeNqn(nqn, spec.scope, node).length;
+    if (length > NQN_LENGTH_MAX) {
+      throw new Refusal(
+        'NQNTooLong',
+        `with scope PerNode the NQN on node ${node} has ${length} characters, ${NQN_LENGTH_MAX} are allowed: shorten spec.nqn`,
+      );
+    }
+  }
+}
+
+function judgeMemory(spec: NvmeofTargetSpec): void {
+  const limit = quantityToBytes(spec.resources.limits['memory'] ?? '');
+  if (limit === undefined) return;
+  const backends = spec.namespaces.map(({ backend }) => quantityToBytes(backend.memory?.size ?? '') ?? 0);
+  const needed = backends.reduce((sum, size) => sum + size, BASE_MEMORY_BYTES);
+  if (limit < needed) {
+    throw new Refusal(
+      'MemoryLimitTooLow',
+      `resources.limits.memory is ${spec.resources.limits['memory']}, the target needs ${Math.ceil(needed / MEBIBYTE)}Mi with its memory backends: raise the limit, or leave it out`,
+    );
+  }
+}
+
+function firstCommon(left: ReadonlySet<string>, right: ReadonlySet<string>): string | undefined {
+  for (const node of left) if (right.has(node)) return node;
+  return undefined;
+}
+
+function judgeNeighbours(
+  spec: NvmeofTargetSpec,
+  nqn: string,
+  nodes: ReadonlySet<string>,
+  older: readonly OlderTarget[],
+): void {
+  const bindings = new Map(spec.listeners.map((listener) => [listenerBinding(listener), listener]));
+  for (const other of older) {
+    if (other.nqn === nqn) {
+      throw new Refusal('NQNInUse', `NvmeofTarget ${other.key} has the NQN ${nqn}: choose another one`);
+    }
+    const clash = other.spec.listeners.find((listener) => bindings.has(listenerBinding(listener)));
+    if (clash === undefined) continue;
+    const node = firstCommon(nodes, other.nodes);
+    if (node === undefined) continue;
+    const own = bindings.get(listenerBinding(clash));
+    throw new Refusal(
+      'ListenerConflict',
+      `listener ${own?.name} has the address and port ${clash.port} of listener ${clash.name} of NvmeofTarget ${other.key} on node ${node}: choose another port or address`,
+    );
+  }
+}
+
+/** Throws a {@link Refusal} when the target cannot be served as it is written. */
+export function judgeTarget(
+  spec: NvmeofTargetSpec,
+  nqn: string,
+  nodes: ReadonlySet<string>,
+  older: readonly OlderTarget[],
+  settings: DataplaneSettings,
+): void {
+  judgePaths(spec.namespaces, settings);
+  judgeSharing(spec, nodes);
+  judgeNqnLength(spec, nqn, nodes);
+  judgeMemory(spec);
+  judgeNeighbours(spec, nqn, nodes, older);
+}

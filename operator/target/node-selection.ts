@@ -1,0 +1,91 @@
+/** Which nodes a target runs on: the same answer that the DaemonSet controller comes to. */
+import type { NodeRequirement, NodeSelectorTerm, Toleration } from '../../crds/scheduling.ts';
+import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
+import type { ClusterNode, Taint } from './cluster-objects.ts';
+
+/** Tolerations that the DaemonSet controller adds to every pod on the host network. */
+const DAEMON_TOLERATIONS: readonly Toleration[] = [
+  { key: 'node.kubernetes.io/not-ready', operator: 'Exists', effect: 'NoExecute' },
+  { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute' },
+  { key: 'node.kubernetes.io/disk-pressure', operator: 'Exists', effect: 'NoSchedule' },
+  { key: 'node.kubernetes.io/memory-pressure', operator: 'Exists', effect: 'NoSchedule' },
+  { key: 'node.kubernetes.io/pid-pressure', operator: 'Exists', effect: 'NoSchedule' },
+  { key: 'node.kubernetes.io/unschedulable', operator: 'Exists', effect: 'NoSchedule' },
+  { key: 'node.kubernetes.io/network-unavailable', operator: 'Exists', effect: 'NoSchedule' },
+];
+
+function compareAsIntegers(actual: string | undefined, limit: string | undefined, greater: boolean): boolean {
+  if (actual === undefined || limit === undefined) return false;
+  const [left, right] = [Number.parseInt(actual, 10), Number.parseInt(limit, 10)];
+  if (Number.isNaN(left) || Number.isNaN(right)) return false;
+  return greater ? left > right : left < right;
+}
+
+function meetsRequirement(actual: string | undefined, requirement: NodeRequirement): boolean {
+  const { operator, values } = requirement;
+  switch (operator) {
+    case 'In':
+      return actual !== undefined && values.includes(actual);
+    case 'NotIn':
+      return actual === undefined || !values.includes(actual);
+    case 'Exists':
+      return actual !== undefined;
+    case 'DoesNotExist':
+      return actual === undefined;
+    case 'Gt':
+      return compareAsIntegers(actual, values[0], true);
+    case 'Lt':
+      return compareAsIntegers(actual, values[0], false);
+  }
+}
+
+function matchesTerm(node: ClusterNode, term: NodeSelectorTerm): boolean {
+  // An empty term matches nothing, as in a pod.
+  if (term.matchExpressions.length + term.matchFields.length === 0) return false;
+  const labels = node.metadata.labels ?? {};
+  return (
+    term.matchExpressions.every((requirement) => meetsRequirement(labels[requirement.key], requirement)) &&
+    term.matchFields.every(
+      (requirement) =>
+        requirement.key === 'metadata.name' && meetsRequirement(node.metadata.name, requirement),
+    )
+  );
+}
+
+function tolerates(taint: Taint, toleration: Toleration): boolean {
+  if (toleration.effect !== undefined && toleration.effect !== taint.effect) return false;
+  const anyKey = toleration.key === undefined || toleration.key === '';
+  if (!anyKey && toleration.key !== taint.key) return false;
+  return toleration.operator === 'Exists' || (!anyKey && (toleration.value ?? '') === taint.value);
+}
+
+function toleratesAll(taints: readonly Taint[], tolerations: readonly Toleration[]): boolean {
+  return taints.every(
+    (taint) =>
+      taint.effect === 'PreferNoSchedule' || tolerations.some((toleration) => tolerates(taint, toleration)),
+  );
+}
+
+/** Whether the target should run on the node. */
+export function isSelected(
+  node: ClusterNode,
+  spec: Pick<NvmeofTargetSpec, 'nodeSelector' | 'affinity' | 'tolerations'>,
+): boolean {
+  const labels = node.metadata.labels ?? {};
+  const terms = spec.affinity?.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms;
+  return (
+    Object.entries(spec.nodeSelector).every(([key, value]) => labels[key] === value) &&
+    (terms === undefined || terms.some((term) => matchesTerm(node, term))) &&
+    toleratesAll(node.spec.taints, [...DAEMON_TOLERATIONS, ...spec.tolerations])
+  );
+}
+
+/** Names of the nodes that the target should run on, in order. */
+export function selectedNodes(
+  nodes: Iterable<ClusterNode>,
+  spec: Pick<NvmeofTargetSpec, 'nodeSelector' | 'affinity' | 'tolerations'>,
+): string[] {
+  const names: string[] = [];
+  for (const node of nodes) if (isSelected(node, spec)) names.push(node.metadata.name);
+  return names.sort();
+}

@@ -1,0 +1,304 @@
+/**
+ * Makes the cluster what one NvmeofTarget asks for. Level-based: every pass starts from what the caches show now,
+ * never from what an event said, so passes may be lost, repeated or reordered.
+ */
+import type { Logger } from 'pino';
+import { childName } from '../../crds/object-names.ts';
+import type { NvmeofTargetSpec, NvmeofTargetStatus } from '../../crds/nvmeof-target.ts';
+import { formatProblems, InvalidInputError } from '../../crds/validation.ts';
+import type { TargetIdentity } from '../build/child.ts';
+import type { Api } from '../kubernetes/api-client.ts';
+import { isConflict, isNotFound } from '../kubernetes/api-error.ts';
+import { Applier } from '../kubernetes/applier.ts';
+import type { Cache } from '../kubernetes/cache.ts';
+import { EventRecorder } from '../kubernetes/event-recorder.ts';
+import { objectPath, RESOURCES } from '../kubernetes/resource.ts';
+import type { DataplaneSettings } from '../settings.ts';
+import { Children, type LiveChildren } from './children.ts';
+import { type DataplanePod, isPodAlive, isPodReady } from './cluster-objects.ts';
+import type { Verdict } from './conditions.ts';
+import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizer.ts';
+import { Fleet, type FleetCaches } from './fleet.ts';
+import { judgeTarget } from './judge.ts';
+import type { StoredTarget, StoredTargetNode } from './nvmeof-target.ts';
+import { judgeProgress } from './progress.ts';
+import { Refusal } from './refusal.ts';
+import { connectedHosts, isNodeReady, type NodeReport } from './roll-up.ts';
+import { nextRolloutStep, type RolloutStep } from './rollout.ts';
+import { buildStatus } from './status.ts';
+import { StatusWriter } from './status-writer.ts';
+
+/** Caches that a reconcile reads. */
+export interface Caches extends FleetCaches {
+  readonly targetNodes: Cache<StoredTargetNode>;
+  readonly pods: Cache<DataplanePod>;
+}
+
+/** A namespace's label changes without an event for us: look again after this time while it keeps pods out. */
+const POD_SECURITY_RECHECK_MS = 30_000;
+
+const POD_SECURITY_LABEL = 'pod-security.kubernetes.io/enforce';
+
+const ACCEPTED: Verdict = { status: 'True', reason: 'Accepted', message: 'the specification is valid' };
+
+interface Live extends LiveChildren {
+  readonly pods: readonly DataplanePod[];
+}
+
+function identityOf(target: StoredTarget): TargetIdentity {
+  const { namespace = '', name, uid = '' } = target.metadata;
+  return { namespace, name, uid };
+}
+
+/** See the module's comment. */
+export class TargetReconciler {
+  readonly #api: Api;
+  readonly #caches: Caches;
+  readonly #settings: DataplaneSettings;
+  readonly #logger: Logger;
+  readonly #children: Children;
+  readonly #events: EventRecorder;
+  readonly #statusWriter: StatusWriter;
+  readonly #uids = new Map<string, string>();
+  /** Conflicts between targets are judged here. */
+  readonly fleet: Fleet;
+
+  constructor(api: Api, caches: Caches, settings: DataplaneSettings, logger: Logger) {
+    this.#api = api;
+    this.#caches = caches;
+    this.#settings = settings;
+    this.#logger = logger;
+    this.#children = new Children(api, new Applier(api), settings);
+    this.#events = new EventRecorder(api, logger);
+    this.#statusWriter = new StatusWriter(api, this.#events);
+    this.fleet = new Fleet(caches);
+  }
+
+  /** One pass for the target `<namespace>/<name>`. Returns after how many milliseconds to look again, if at all. */
+  async reconcile(key: string): Promise<number | undefined> {
+    const target = this.#caches.targets.get(key);
+    if (target === undefined) {
+      this.#forget(key);
+      return undefined;
+    }
+    this.#uids.set(key, target.metadata.uid ?? '');
+    try {
+      if (target.metadata.deletionTimestamp !== undefined) {
+        await this.#finalize(target);
+        return undefined;
+      }
+      if (!hasFinalizer(target)) {
+        // The change comes back as an event, which brings the next pass.
+        await addFinalizer(this.#api, target);
+        return undefined;
+      }
+      return await this.#serve(target);
+    } catch (error) {
+      // The cache was behind; the event that brings it up to date brings the next pass. A retry makes sure.
+      if (isConflict(error) || isNotFound(error)) this.#logger.debug({ target: key, err: error }, 'stale cache');
+      throw error;
+    }
+  }
+
+  #forget(key: string): void {
+    this.fleet.forget(key);
+    const uid = this.#uids.get(key);
+    if (uid !== undefined) this.#statusWriter.forget(uid);
+    this.#uids.delete(key);
+  }
+
+  #live(target: StoredTarget): Live {
+    const { namespace, name } = target.metadata;
+    const group = `${namespace}/${name}`;
+    const pods = this.#caches.pods.inGroup(group);
+    return {
+      daemonSet: this.#caches.daemonSets.get(`${namespace}/${childName(name)}`),
+      targetNodes: this.#caches.targetNodes.inGroup(group),
+      pods,
+      podNodes: new Set(pods.filter(isPodAlive).flatMap((pod) => pod.spec.nodeName ?? [])),
+    };
+  }
+
+  #reports(nodes: Iterable<string>, live: Live): NodeReport[] {
+    const objects = new Map(live.targetNodes.map((object) => [object.spec.nodeName, object]));
+    const ready = new Set(live.pods.filter(isPodReady).map((pod) => pod.spec.nodeName));
+    return [...nodes].map((nodeName) => {
+      const object = objects.get(nodeName);
+      return {
+        nodeName,
+        generation: object?.metadata.generation,
+        status: object?.status,
+        hasPod: live.podNodes.has(nodeName),
+        podReady: ready.has(nodeName),
+      };
+    });
+  }
+
+  async #serve(target: StoredTarget): Promise<number | undefined> {
+    const live = this.#live(target);
+    try {
+      const spec = this.fleet.specOf(target);
+      const nqn = this.fleet.nqnOf(target, spec);
+      const nodes = this.fleet.nodesOf(target, spec);
+      judgeTarget(spec, nqn, nodes, this.fleet.olderThan(target), this.#settings);
+      const metricsPort = this.fleet.assignPort(target, spec, this.#settings.portRange);
+      if (metricsPort === undefined) {
+        const { first, last } = this.#settings.portRange;
+        throw new Refusal(
+          'NoFreePort',
+          `every port from ${first} to ${last} is taken on a node of this target: widen dataplane.portRange of the chart`,
+        );
+      }
+      if (spec.paused) return await this.#reportPaused(target, nqn, live);
+      const desired = { identity: identityOf(target), spec, nqn, nodes: [...nodes], metricsPort };
+      await this.#children.apply(desired, live);
+      return await this.#progress(target, spec, nqn, nodes, live);
+    } catch (error) {
+      const refusal = refusalFrom(error);
+      if (refusal === undefined) throw error;
+      await this.#reportRefusal(target, refusal, live);
+      return undefined;
+    }
+  }
+
+  async #progress(
+    target: StoredTarget,
+    spec: NvmeofTargetSpec,
+    nqn: string,
+    nodes: ReadonlySet<string>,
+    live: Live,
+  ): Promise<number | undefined> {
+    const namespace = target.metadata.namespace ?? '';
+    const reports = this.#reports(nodes, live);
+    const step = await this.#rollOut(target, live, reports);
+    const hasMissing = reports.some((report) => !report.hasPod);
+    const podSecurity = hasMissing ? await this.#podSecurity(namespace) : undefined;
+    const progress = judgeProgress({ reports, pods: live.pods, step, podSecurity, namespace });
+    await this.#writeStatus(target, nqn, reports, { Accepted: acceptance(spec), Progressing: progress });
+    return podSecurity === undefined ? undefined : POD_SECURITY_RECHECK_MS;
+  }
+
+  /** Replaces at most one outdated pod. */
+  async #rollOut(target: StoredTarget, live: Live, reports: readonly NodeReport[]): Promise<RolloutStep> {
+    if (live.daemonSet === undefined) return { kind: 'complete' };
+    const serving = new Set(reports.filter(isNodeReady).map(({ nodeName }) => nodeName));
+    const step = nextRolloutStep(live.daemonSet, live.pods, (nodeName) => serving.has(nodeName));
+    if (step.kind !== 'replace') return step;
+    const { name, namespace = '', uid } = step.pod.metadata;
+    await this.#events.record(RESOURCES.targets, target, {
+      type: 'Normal',
+      reason: 'ReplacingPod',
+      action: 'Replace',
+      note: step.message,
+    });
+    try {
+      await this.#api.delete(objectPath(RESOURCES.pods, { namespace, name }), { preconditions: { uid } });
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+    return step;
+  }
+
+  /** The enforced level of a namespace that refuses pods on the host's network. */
+  async #podSecurity(namespace: string): Promise<string | undefined> {
+    const object = await this.#api.get(objectPath(RESOURCES.namespaces, { name: namespace }));
+    const labels = (object as { metadata?: { labels?: Record<string, string> } }).metadata?.labels ?? {};
+    const level = labels[POD_SECURITY_LABEL];
+    return level === 'baseline' || level === 'restricted' ? level : undefined;
+  }
+
+  async #reportPaused(target: StoredTarget, nqn: string, live: Live): Promise<undefined> {
+    const reports = this.#reports(live.targetNodes.map(({ spec }) => spec.nodeName).sort(), live);
+    const message = 'paused: nothing is changed until spec.paused is false';
+    await this.#writeStatus(target, nqn, reports, {
+      Accepted: ACCEPTED,
+      Progressing: { status: 'False', reason: 'Paused', message },
+    });
+  }
+
+  /** What was served goes on being served, and goes on being reported. */
+  async #reportRefusal(target: StoredTarget, refusal: Refusal, live: Live): Promise<void> {
+    const reports = this.#reports(live.targetNodes.map(({ spec }) => spec.nodeName).sort(), live);
+    const nqn = this.#statusWriter.current(target)?.nqn;
+    const kept = live.targetNodes.length === 0 ? '' : '; the last accepted state goes on being served';
+    await this.#writeStatus(target, nqn, reports, {
+      Accepted: { status: 'False', reason: refusal.reason, message: refusal.message },
+      Progressing: { status: 'False', reason: 'NotAccepted', message: `see condition Accepted${kept}` },
+      ...(live.targetNodes.length === 0
+        ? { Ready: { status: 'False', reason: refusal.reason, message: refusal.message } as const }
+        : {}),
+    });
+  }
+
+  async #finalize(target: StoredTarget): Promise<void> {
+    if (!hasFinalizer(target)) return;
+    const live = this.#live(target);
+    const identity = identityOf(target);
+    const reports = this.#reports(live.targetNodes.map(({ spec }) => spec.nodeName).sort(), live);
+    const nqn = this.#statusWriter.current(target)?.nqn;
+    const hosts = reports.reduce((sum, report) => sum + connectedHosts(report), 0);
+    // Once the pods have been told to go there is no way back, whatever reconnects meanwhile.
+    if (live.daemonSet !== undefined && target.spec['deletionPolicy'] !== 'Drain' && hosts > 0) {
+      const message = `deletion waits for ${hosts} connected host${hosts === 1 ? '' : 's'} (${connectedNames(reports)}): disconnect (nvme disconnect -n ${nqn ?? 'NQN'}), or set spec.deletionPolicy: Drain`;
+      await this.#writeStatus(target, nqn, reports, {
+        Progressing: { status: 'False', reason: 'DeletionBlocked', message },
+      });
+      return;
+    }
+    if (live.daemonSet !== undefined) await this.#children.deletePods(identity);
+    const alive = [...live.podNodes].sort();
+    if (live.daemonSet !== undefined || alive.length > 0) {
+      const message = alive.length === 0 ? 'waiting for the pods to go' : `draining ${alive.join(', ')}`;
+      await this.#writeStatus(target, nqn, reports, {
+        Progressing: { status: 'True', reason: 'Draining', message },
+      });
+      return;
+    }
+    await this.#children.deleteRest(identity, live.targetNodes);
+    await removeFinalizer(this.#api, target);
+  }
+
+  async #writeStatus(
+    target: StoredTarget,
+    nqn: string | undefined,
+    reports: readonly NodeReport[],
+    verdicts: Parameters<typeof buildStatus>[0]['verdicts'],
+  ): Promise<void> {
+    const status: NvmeofTargetStatus = buildStatus({
+      previous: this.#statusWriter.current(target),
+      generation: target.metadata.generation ?? 0,
+      nqn,
+      reports,
+      verdicts,
+      now: new Date(),
+    });
+    try {
+      await this.#statusWriter.write(target, status);
+    } catch (error) {
+      // The target went between the cache and the write; its deletion brings the last pass.
+      if (!isNotFound(error)) throw error;
+    }
+  }
+}
+
+function acceptance(spec: NvmeofTargetSpec): Verdict {
+  const volatile = spec.namespaces.filter(({ backend }) => backend.memory !== undefined).map(({ nsid }) => nsid);
+  if (volatile.length === 0) return ACCEPTED;
+  const message = `${ACCEPTED.message}; the data of namespace ${volatile.join(', ')} is volatile (memory backend)`;
+  return { ...ACCEPTED, message };
+}
+
+function refusalFrom(error: unknown): Refusal | undefined {
+  if (error instanceof Refusal) return error;
+  return error instanceof InvalidInputError ? new Refusal('InvalidSpec', formatProblems(error.problems)) : undefined;
+}
+
+/** Host NQNs named in the message of a held deletion; the rest is counted. */
+const HOSTS_NAMED_MAX = 3;
+
+function connectedNames(reports: readonly NodeReport[]): string {
+  const names = new Set(reports.flatMap(({ status }) => status?.hosts?.map(({ hostNQN }) => hostNQN) ?? []));
+  const shown = [...names].slice(0, HOSTS_NAMED_MAX);
+  if (shown.length === 0) return 'not named yet';
+  return shown.join(', ') + (names.size > shown.length ? ` and ${names.size - shown.length} more` : '');
+}

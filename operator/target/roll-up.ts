@@ -1,0 +1,92 @@
+/** One verdict from what many nodes report. */
+import type { Condition } from '../../crds/condition.ts';
+import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
+import { findCondition, UNKNOWN, type Verdict } from './conditions.ts';
+
+/** A selected node as it reports. */
+export interface NodeReport {
+  readonly nodeName: string;
+  /** metadata.generation of its NvmeofTargetNode; undefined when there is none yet. */
+  readonly generation: number | undefined;
+  readonly status: NvmeofTargetNodeStatus | undefined;
+  /** Whether a pod runs there: what a dead dataplane reported last says nothing about now. */
+  readonly hasPod: boolean;
+  readonly podReady: boolean;
+}
+
+/** Nodes named in a message; the rest is counted. */
+const NODES_NAMED_MAX = 3;
+
+/** Host connections of a node; none without a pod. */
+export function connectedHosts(report: NodeReport): number {
+  return report.hasPod ? (report.status?.connectedHosts ?? 0) : 0;
+}
+
+/** Whether a node serves its target in full. */
+export function isNodeReady(report: NodeReport): boolean {
+  return report.podReady && findCondition(report.status?.conditions, 'Ready')?.status === 'True';
+}
+
+function summary(reports: readonly { nodeName: string; condition: Condition }[]): string {
+  const named = reports
+    .slice(0, NODES_NAMED_MAX)
+    .map(({ nodeName, condition }) => `${nodeName}: ${condition.message || condition.reason}`);
+  const hidden = reports.length - named.length;
+  return named.join('; ') + (hidden > 0 ? `; and ${hidden} more nodes` : '');
+}
+
+/**
+ * The verdict on one aspect over all nodes. `bad` is the status that one node is enough for: `False` for aspects
+ * that should be true everywhere, `True` for `Degraded`.
+ */
+export function rollUpCondition(reports: readonly NodeReport[], type: string, bad: 'True' | 'False'): Verdict {
+  const known = reports.flatMap((report) => {
+    const condition = report.hasPod ? findCondition(report.status?.conditions, type) : undefined;
+    return condition === undefined ? [] : [{ nodeName: report.nodeName, condition }];
+  });
+  const bads = known.filter(({ condition }) => condition.status === bad);
+  const [firstBad] = bads;
+  if (firstBad !== undefined) {
+    return { status: bad, reason: firstBad.condition.reason, message: summary(bads) };
+  }
+  const unknown = known.filter(({ condition }) => condition.status === 'Unknown');
+  const silent = reports.length - known.length + unknown.length;
+  const [first] = known;
+  if (first === undefined || silent > 0) {
+    return { ...UNKNOWN, message: `${silent} of ${reports.length} nodes have not reported yet` };
+  }
+  return {
+    status: bad === 'True' ? 'False' : 'True',
+    reason: first.condition.reason,
+    message: reports.length === 1 ? first.condition.message : `on all ${reports.length} nodes`,
+  };
+}
+
+/** Whether the target is served in full. */
+export function rollUpReady(reports: readonly NodeReport[]): Verdict {
+  if (reports.length === 0) {
+    return {
+      status: 'False',
+      reason: 'NoNodes',
+      message: 'no node is selected: label nodes to match nodeSelector, or add tolerations for their taints',
+    };
+  }
+  const missing = reports.filter((report) => !isNodeReady(report));
+  if (missing.length === 0) {
+    const nodes = reports.length === 1 ? 'the node' : `all ${reports.length} nodes`;
+    return { status: 'True', reason: 'Serving', message: `served on ${nodes}` };
+  }
+  const told = missing.flatMap((report) => {
+    const condition = report.hasPod ? findCondition(report.status?.conditions, 'Ready') : undefined;
+    if (condition !== undefined && condition.status !== 'True') return [{ nodeName: report.nodeName, condition }];
+    const message = report.hasPod ? 'the pod is not ready' : 'no pod';
+    const reason = report.hasPod ? 'PodNotReady' : 'NoPod';
+    return [
+      {
+        nodeName: report.nodeName,
+        condition: { type: 'Ready', status: 'False', reason, message, lastTransitionTime: '' } satisfies Condition,
+      },
+    ];
+  });
+  return { status: 'False', reason: told[0]?.condition.reason ?? 'NotReady', message: summary(told) };
+}
