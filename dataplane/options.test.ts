@@ -39,6 +39,11 @@ describe('the command line', () => {
     });
   });
 
+  it("finds its pod's object by target and node", () => {
+    const { options } = parse(['--namespace', 'storage'], { NODE_NAME: 'node-a', TARGET: 'storage/fast' });
+    expect(options?.source).toMatchObject({ name: 'fast-node-a', node: 'node-a', target: 'storage/fast' });
+  });
+
   it('takes the native core from the environment', () => {
     const { options } = parse(['--config', 'x'], { WEIR_CORE_LIBRARY: '/lib/core.so' });
     expect(options?.coreLibrary).toBe('/lib/core.so');

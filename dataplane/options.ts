@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { targetNodeName } from '../crds/object-names.ts';
 import { type MetricsAddress, parseMetricsAddress } from './http-server.ts';
 import { type LogLevel, logLevels } from './logging.ts';
 
@@ -110,16 +111,27 @@ function sourceOf(
     }
     return { kind: 'file', path: config };
   }
-  if (namespace === undefined || name === undefined) {
-    program.error('error: give --config FILE to serve from a file, or --namespace and --name in a cluster');
+  const node = environment['NODE_NAME'] ?? '';
+  const target = environment['TARGET'];
+  const objectName = name ?? ownObjectName(target, node);
+  if (namespace === undefined || objectName === undefined) {
+    program.error(
+      'error: give --config FILE to serve from a file, or --namespace and --name (or TARGET and NODE_NAME in the environment) in a cluster',
+    );
   }
   return {
     kind: 'cluster',
     namespace,
-    name,
-    node: environment['NODE_NAME'] ?? '',
-    target: environment['TARGET'] ?? `${namespace}/${name}`,
+    name: objectName,
+    node,
+    target: target ?? `${namespace}/${objectName}`,
   };
+}
+
+/** A pod of the operator knows its target and its node; the name of its object follows from the two. */
+function ownObjectName(target: string | undefined, node: string): string | undefined {
+  const targetName = target?.split('/')[1];
+  return targetName === undefined || node === '' ? undefined : targetNodeName(targetName, node);
 }
 
 function metricsAddress(text: string): MetricsAddress {

@@ -81,7 +81,7 @@ function container(
     // The name of the dataplane's own object follows from these two: see targetNodeName in crds/object-names.ts.
     env: [
       { name: 'NODE_NAME', ...fieldRef('spec.nodeName') },
-      { name: 'TARGET', value: target.name },
+      { name: 'TARGET', value: `${target.namespace}/${target.name}` },
       { name: 'POD_NAME', ...fieldRef('metadata.name') },
       { name: 'POD_NAMESPACE', ...fieldRef('metadata.namespace') },
     ],

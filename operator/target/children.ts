@@ -1,13 +1,13 @@
 /** The children of a target: applying those that should be, deleting those that should not. */
-import { targetNodeName } from '../../crds/object-names.ts';
+
 import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
+import { childName, targetNodeName } from '../../crds/object-names.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import { buildDaemonSet } from '../build/daemon-set.ts';
 import { buildRole } from '../build/role.ts';
 import { buildRoleBinding } from '../build/role-binding.ts';
 import { buildServiceAccount } from '../build/service-account.ts';
 import { buildTargetNode, type ControllerIds } from '../build/target-node.ts';
-import { childName } from '../../crds/object-names.ts';
 import type { Api } from '../kubernetes/api-client.ts';
 import { isNotFound } from '../kubernetes/api-error.ts';
 import type { Applier } from '../kubernetes/applier.ts';
@@ -94,7 +94,9 @@ export class Children {
     await this.#applier.apply(RESOURCES.daemonSets, daemonSet, { current: live.daemonSet });
 
     const gone = leaving.filter((object) => !draining.includes(object));
-    await forEachLimited(gone, ({ metadata }) => this.#delete(RESOURCES.targetNodes, identity, metadata.name));
+    await forEachLimited(gone, ({ metadata }) =>
+      this.#delete(RESOURCES.targetNodes, identity, metadata.name),
+    );
   }
 
   /** Ends the pods: each drains on SIGTERM. */

@@ -41,7 +41,11 @@ const podSchema = z.object({
           z.object({
             restartCount: z.int().default(0),
             state: z
-              .object({ waiting: z.object({ reason: z.string().default(''), message: z.string().default('') }).optional() })
+              .object({
+                waiting: z
+                  .object({ reason: z.string().default(''), message: z.string().default('') })
+                  .optional(),
+              })
               .prefault({}),
           }),
         )

@@ -23,7 +23,11 @@ export const CONDITION_TYPES = [
 export type ConditionType = (typeof CONDITION_TYPES)[number];
 
 /** What is not known yet. */
-export const UNKNOWN: Verdict = { status: 'Unknown', reason: 'Pending', message: 'waiting for the first report' };
+export const UNKNOWN: Verdict = {
+  status: 'Unknown',
+  reason: 'Pending',
+  message: 'waiting for the first report',
+};
 
 /** Longest message of a condition that the operator writes: enough to read, small enough for every watcher. */
 const MESSAGE_LENGTH_MAX = 1024;
@@ -49,7 +53,14 @@ export function updateConditions(
       old !== undefined && old.status === status
         ? old.lastTransitionTime
         : now.toISOString().replace(/\.[0-9]{3}Z$/, 'Z');
-    return { type, status, observedGeneration: generation, lastTransitionTime, reason, message: shortened(message) };
+    return {
+      type,
+      status,
+      observedGeneration: generation,
+      lastTransitionTime,
+      reason,
+      message: shortened(message),
+    };
   });
 }
 

@@ -22,7 +22,9 @@ function sliceOf(index: number): ControllerIds {
 
 function indexOf(ids: ControllerIds | undefined): number | undefined {
   if (ids === undefined || (ids.first - FIRST_ID) % SLICE !== 0) return undefined;
-  return sliceOf((ids.first - FIRST_ID) / SLICE).last === ids.last ? (ids.first - FIRST_ID) / SLICE : undefined;
+  return sliceOf((ids.first - FIRST_ID) / SLICE).last === ids.last
+    ? (ids.first - FIRST_ID) / SLICE
+    : undefined;
 }
 
 /**

@@ -132,6 +132,7 @@ export class TargetController {
   }
 
   #enqueueWhere(matches: (target: StoredTarget) => boolean): void {
-    for (const target of this.#targets.values()) if (matches(target)) this.#options.queue.add(objectKey(target));
+    for (const target of this.#targets.values())
+      if (matches(target)) this.#options.queue.add(objectKey(target));
   }
 }

@@ -24,7 +24,10 @@ type Parsed = { readonly spec: NvmeofTargetSpec } | { readonly error: InvalidInp
 
 /** Whether `left` was there before `right`; of two made in one second, the one whose name sorts first. */
 function isOlder(left: StoredTarget, right: StoredTarget): boolean {
-  const [leftTime, rightTime] = [left.metadata.creationTimestamp ?? '', right.metadata.creationTimestamp ?? ''];
+  const [leftTime, rightTime] = [
+    left.metadata.creationTimestamp ?? '',
+    right.metadata.creationTimestamp ?? '',
+  ];
   if (leftTime !== rightTime) return leftTime < rightTime;
   return objectKey(left) < objectKey(right);
 }

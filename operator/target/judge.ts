@@ -48,7 +48,9 @@ function judgePaths(namespaces: readonly TargetNamespace[], settings: DataplaneS
 /** Two nodes that show different data under one UUID corrupt what hosts write: they take them for two paths. */
 function judgeSharing(spec: NvmeofTargetSpec, nodes: ReadonlySet<string>): void {
   if (spec.scope !== 'Shared' || nodes.size < 2) return;
-  const local = spec.namespaces.find(({ backend }) => backend.file !== undefined || backend.memory !== undefined);
+  const local = spec.namespaces.find(
+    ({ backend }) => backend.file !== undefined || backend.memory !== undefined,
+  );
   if (local !== undefined) {
     throw new Refusal(
       'DataNotShared',

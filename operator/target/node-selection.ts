@@ -1,6 +1,7 @@
 /** Which nodes a target runs on: the same answer that the DaemonSet controller comes to. */
-import type { NodeRequirement, NodeSelectorTerm, Toleration } from '../../crds/scheduling.ts';
+
 import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
+import type { NodeRequirement, NodeSelectorTerm, Toleration } from '../../crds/scheduling.ts';
 import type { ClusterNode, Taint } from './cluster-objects.ts';
 
 /** Tolerations that the DaemonSet controller adds to every pod on the host network. */

@@ -17,7 +17,9 @@ export interface StoredTarget extends KubernetesObject {
 export interface StoredTargetNode extends KubernetesObject {
   readonly spec: {
     readonly nodeName: string;
-    readonly subsystems?: readonly { readonly controllerIDs?: { readonly first: number; readonly last: number } }[];
+    readonly subsystems?: readonly {
+      readonly controllerIDs?: { readonly first: number; readonly last: number };
+    }[];
   };
   readonly status?: NvmeofTargetNodeStatus;
 }

@@ -56,7 +56,9 @@ export function judgeProgress(input: ProgressInput): Verdict {
     const message = `${reports.length - missing.length} of ${reports.length} pods exist`;
     return { status: 'True', reason: 'CreatingPods', message };
   }
-  const behind = reports.filter(({ generation, status }) => (status?.observedGeneration ?? 0) < (generation ?? 1));
+  const behind = reports.filter(
+    ({ generation, status }) => (status?.observedGeneration ?? 0) < (generation ?? 1),
+  );
   if (behind.length > 0) {
     const message = `${reports.length - behind.length} of ${reports.length} nodes have taken up the latest change`;
     return { status: 'True', reason: 'Applying', message };

@@ -3,8 +3,8 @@
  * never from what an event said, so passes may be lost, repeated or reordered.
  */
 import type { Logger } from 'pino';
-import { childName } from '../../crds/object-names.ts';
 import type { NvmeofTargetSpec, NvmeofTargetStatus } from '../../crds/nvmeof-target.ts';
+import { childName } from '../../crds/object-names.ts';
 import { formatProblems, InvalidInputError } from '../../crds/validation.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import type { Api } from '../kubernetes/api-client.ts';
@@ -95,7 +95,8 @@ export class TargetReconciler {
       return await this.#serve(target);
     } catch (error) {
       // The cache was behind; the event that brings it up to date brings the next pass. A retry makes sure.
-      if (isConflict(error) || isNotFound(error)) this.#logger.debug({ target: key, err: error }, 'stale cache');
+      if (isConflict(error) || isNotFound(error))
+        this.#logger.debug({ target: key, err: error }, 'stale cache');
       throw error;
     }
   }
@@ -282,7 +283,9 @@ export class TargetReconciler {
 }
 
 function acceptance(spec: NvmeofTargetSpec): Verdict {
-  const volatile = spec.namespaces.filter(({ backend }) => backend.memory !== undefined).map(({ nsid }) => nsid);
+  const volatile = spec.namespaces
+    .filter(({ backend }) => backend.memory !== undefined)
+    .map(({ nsid }) => nsid);
   if (volatile.length === 0) return ACCEPTED;
   const message = `${ACCEPTED.message}; the data of namespace ${volatile.join(', ')} is volatile (memory backend)`;
   return { ...ACCEPTED, message };
@@ -290,7 +293,9 @@ function acceptance(spec: NvmeofTargetSpec): Verdict {
 
 function refusalFrom(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
-  return error instanceof InvalidInputError ? new Refusal('InvalidSpec', formatProblems(error.problems)) : undefined;
+  return error instanceof InvalidInputError
+    ? new Refusal('InvalidSpec', formatProblems(error.problems))
+    : undefined;
 }
 
 /** Host NQNs named in the message of a held deletion; the rest is counted. */

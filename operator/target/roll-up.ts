@@ -39,7 +39,11 @@ function summary(reports: readonly { nodeName: string; condition: Condition }[])
  * The verdict on one aspect over all nodes. `bad` is the status that one node is enough for: `False` for aspects
  * that should be true everywhere, `True` for `Degraded`.
  */
-export function rollUpCondition(reports: readonly NodeReport[], type: string, bad: 'True' | 'False'): Verdict {
+export function rollUpCondition(
+  reports: readonly NodeReport[],
+  type: string,
+  bad: 'True' | 'False',
+): Verdict {
   const known = reports.flatMap((report) => {
     const condition = report.hasPod ? findCondition(report.status?.conditions, type) : undefined;
     return condition === undefined ? [] : [{ nodeName: report.nodeName, condition }];
@@ -78,13 +82,20 @@ export function rollUpReady(reports: readonly NodeReport[]): Verdict {
   }
   const told = missing.flatMap((report) => {
     const condition = report.hasPod ? findCondition(report.status?.conditions, 'Ready') : undefined;
-    if (condition !== undefined && condition.status !== 'True') return [{ nodeName: report.nodeName, condition }];
+    if (condition !== undefined && condition.status !== 'True')
+      return [{ nodeName: report.nodeName, condition }];
     const message = report.hasPod ? 'the pod is not ready' : 'no pod';
     const reason = report.hasPod ? 'PodNotReady' : 'NoPod';
     return [
       {
         nodeName: report.nodeName,
-        condition: { type: 'Ready', status: 'False', reason, message, lastTransitionTime: '' } satisfies Condition,
+        condition: {
+          type: 'Ready',
+          status: 'False',
+          reason,
+          message,
+          lastTransitionTime: '',
+        } satisfies Condition,
       },
     ];
   });

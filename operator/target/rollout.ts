@@ -32,13 +32,18 @@ export function nextRolloutStep(
   // A pod that does not serve loses nothing, and the new template may be what mends it.
   const broken = outdated.find((pod) => !isPodReady(pod));
   if (broken !== undefined) {
-    return { kind: 'replace', pod: broken, message: `replacing the pod on ${nodeOf(broken)}, which is not ready` };
+    return {
+      kind: 'replace',
+      pod: broken,
+      message: `replacing the pod on ${nodeOf(broken)}, which is not ready`,
+    };
   }
   if (alive.length < daemonSet.status.desiredNumberScheduled) {
     return { kind: 'wait', message: 'waiting for the replaced pod to be created' };
   }
   const catchingUp = alive.find((pod) => !isOutdated(pod) && !(isPodReady(pod) && isServing(nodeOf(pod))));
-  if (catchingUp !== undefined) return { kind: 'wait', message: `waiting for ${nodeOf(catchingUp)} to serve again` };
+  if (catchingUp !== undefined)
+    return { kind: 'wait', message: `waiting for ${nodeOf(catchingUp)} to serve again` };
   const [next] = outdated.sort((a, b) => nodeOf(a).localeCompare(nodeOf(b)));
   if (next === undefined) return { kind: 'complete' };
   const message = `replacing the pod on ${nodeOf(next)}, ${outdated.length} of ${alive.length} pods to go`;

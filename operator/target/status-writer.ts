@@ -20,9 +20,14 @@ const NOTEWORTHY_PROGRESS = new Set([
   'CreateContainerError',
 ]);
 
-function eventFor(type: string, old: Condition | undefined, current: Condition | undefined): EventDetails | undefined {
+function eventFor(
+  type: string,
+  old: Condition | undefined,
+  current: Condition | undefined,
+): EventDetails | undefined {
   if (current === undefined) return undefined;
-  const unchanged = old?.status === current.status && (current.status === 'True' || old.reason === current.reason);
+  const unchanged =
+    old?.status === current.status && (current.status === 'True' || old.reason === current.reason);
   if (unchanged) return undefined;
   const { status, reason, message } = current;
   switch (type) {
@@ -31,7 +36,9 @@ function eventFor(type: string, old: Condition | undefined, current: Condition |
       return { type: 'Normal', reason: 'Accepted', action: 'Apply', note: message };
     case 'Ready':
       if (status === 'True') return { type: 'Normal', reason: 'Ready', action: 'Serve', note: message };
-      return old?.status === 'True' ? { type: 'Warning', reason, action: 'Recover', note: message } : undefined;
+      return old?.status === 'True'
+        ? { type: 'Warning', reason, action: 'Recover', note: message }
+        : undefined;
     case 'Progressing':
       if (!NOTEWORTHY_PROGRESS.has(reason)) return undefined;
       return { type: reason === 'Draining' ? 'Normal' : 'Warning', reason, action: 'Wait', note: message };
@@ -48,7 +55,8 @@ export function statusEvents(
   return ['Accepted', 'Progressing', 'Ready'].flatMap((type) => {
     const old = findCondition(before?.conditions, type);
     // Progress is told by reason alone: its status says only whether it goes on.
-    const comparable = type === 'Progressing' && old !== undefined ? { ...old, status: 'Unknown' as const } : old;
+    const comparable =
+      type === 'Progressing' && old !== undefined ? { ...old, status: 'Unknown' as const } : old;
     const current = findCondition(after.conditions, type);
     if (type === 'Progressing' && old?.reason === current?.reason) return [];
     return eventFor(type, comparable, current) ?? [];
@@ -86,6 +94,7 @@ export class StatusWriter {
     const body = { apiVersion: API_VERSION, kind: TARGET_KIND, metadata: { name, namespace }, status };
     await this.#api.apply(path, body, OPERATOR_FIELD_MANAGER);
     this.#written.set(uid, status);
-    for (const event of statusEvents(before, status)) await this.#events.record(RESOURCES.targets, target, event);
+    for (const event of statusEvents(before, status))
+      await this.#events.record(RESOURCES.targets, target, event);
   }
 }
