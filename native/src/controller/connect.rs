@@ -51,6 +51,23 @@ impl ConnectRefusal {
         Self::new(connect.command_id, status, parameter.result(), "InvalidParameter")
     }
 
+    /// The subsystem is not served. Final, unless nothing at all is served: then the desired state has not arrived
+    /// yet, and a host that reconnects after our restart must be able to try again.
+    fn unknown_subsystem(connect: &ConnectCommand, model: &Model) -> Self {
+        let code = StatusCode::ConnectInvalidParameters;
+        let status = if model.subsystems.is_empty() {
+            code.retryable()
+        } else {
+            code.permanent()
+        };
+        Self::new(
+            connect.command_id,
+            status,
+            connect_offset::SUBSYSTEM_NQN.result(),
+            "UnknownSubsystem",
+        )
+    }
+
     /// An I/O queue's Connect names a controller that is not (or no longer) there. Retryable: the host may have
     /// raced with the end of its association and must be able to reconnect.
     #[must_use]

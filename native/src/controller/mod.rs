@@ -226,3 +226,6 @@ impl Controller {
         self.queues.flow_control_disabled(queue_id)
     }
 }
+
+#[cfg(test)]
+mod tests;

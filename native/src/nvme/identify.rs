@@ -102,8 +102,8 @@ impl IdentifyController<'_> {
         out[259] = self.async_event_limit;
         // FRMW: one firmware slot, read only.
         out[260] = 1 | 1 << 1;
-        // LPA: SMART per namespace, commands supported and effects log, extended data (offset, NUMDU).
-        out[261] = 0b111;
+        // LPA: extended data (offset, NUMDU).
+        out[261] = 1 << 2;
         out[262] = ERROR_LOG_ENTRIES;
         put_u16(out, 320, self.keep_alive_granularity);
         out[512] = 0x66;
@@ -128,6 +128,8 @@ impl IdentifyController<'_> {
     fn write_io(&self, out: &mut [u8; IDENTIFY_BYTES]) {
         // CMIC: several ports, several controllers, ANA reporting.
         out[76] = 1 | 1 << 1 | 1 << 3;
+        // LPA: SMART per namespace, commands supported and effects log.
+        out[261] |= 1 | 1 << 1;
         out[342] = ANA_TRANSITION_SECONDS;
         // ANACAP: optimized, non-optimized, inaccessible, persistent loss, change.
         out[343] = 0x1f;
@@ -248,7 +250,7 @@ mod tests {
         assert!(u32_at(&*out, 1792) >= 4 && u32_at(&*out, 1796) >= 1, "IOCCSZ, IORCSZ");
         let (namespaces_max, id_max) = (u32_at(&*out, 540), u32_at(&*out, 516));
         assert!(namespaces_max > 0 && namespaces_max <= id_max, "MNAN, NN");
-        assert_eq!(out[76], 0b1011, "CMIC");
+        assert_eq!((out[76], out[261]), (0b1011, 0b111), "CMIC, LPA");
         assert_eq!(&out[4..24], b"S                   ");
         assert_eq!(out[111], 1);
     }
@@ -258,7 +260,7 @@ mod tests {
         let out = controller(ControllerType::Discovery);
         assert_eq!((out[111], out[1806]), (2, 1));
         assert_eq!(u32_at(&*out, 516), 0);
-        assert_eq!(out[76], 0);
+        assert_eq!((out[76], out[261]), (0, 0b100), "no effects log to ask for");
     }
 
     #[test]
