@@ -11,10 +11,19 @@ export interface CoreLibrary {
   open(options: Buffer, length: number, core: [unknown], error: Buffer, errorCapacity: number): number;
   apply(core: unknown, json: Buffer, length: number, error: Buffer, errorCapacity: number): number;
   drain(core: unknown, json: Buffer, length: number, error: Buffer, errorCapacity: number): number;
+  /** A descriptor of the core's; see {@link duplicateDescriptor}. */
   eventFd(core: unknown): number;
   takeEvents(core: unknown, buffer: Buffer, capacity: number): number | bigint;
   stats(core: unknown, buffer: Buffer, capacity: number): number | bigint;
   close(core: unknown): void;
+}
+
+/** A second descriptor for the same open file, to be closed apart from the first. @throws {CoreError} */
+export function duplicateDescriptor(descriptor: number): number {
+  const dup = koffi.load(null).func('int dup(int descriptor)');
+  const duplicate = Number(dup(descriptor));
+  if (duplicate < 0) throw new CoreError('SystemError', 'no descriptor is left: raise the limit (ulimit -n)');
+  return duplicate;
 }
 
 /**

@@ -3,7 +3,7 @@ import type { NvmeofTargetNodeSpec } from '../../crds/nvmeof-target-node.ts';
 import type { Core } from './core.ts';
 import { CoreError, coreError } from './errors.ts';
 import { type CoreEvent, parseEventLine } from './events.ts';
-import { type CoreLibrary, loadCoreLibrary } from './library.ts';
+import { type CoreLibrary, duplicateDescriptor, loadCoreLibrary } from './library.ts';
 import { type CoreStats, coreStatsSchema } from './stats.ts';
 
 /** How much the core may hold back for a busy event loop: some thousand events. */
@@ -38,10 +38,11 @@ export class NativeCore implements Core {
   private constructor(library: CoreLibrary, handle: unknown) {
     this.#library = library;
     this.#handle = handle;
-    // The core lends the descriptor: the socket here takes it over and closes it.
-    this.#wake = new Socket({ fd: library.eventFd(handle), readable: true, writable: false });
+    // The descriptor is the core's, which closes it; a socket here closes its own.
+    const descriptor = duplicateDescriptor(library.eventFd(handle));
+    this.#wake = new Socket({ fd: descriptor, readable: true, writable: false });
     this.#wake.on('data', () => this.#takeEvents());
-    // The core's end closes when the core does; what is still in the ring was taken by close().
+    // The other end closes when the core does; what was in the ring then, close() has taken.
     this.#wake.on('error', () => undefined);
   }
 
@@ -70,7 +71,7 @@ export class NativeCore implements Core {
       const needed = Number(this.#library.stats(this.#handle, this.#statsBuffer, this.#statsBuffer.length));
       if (needed < 0) throw coreError(needed, 'the core cannot tell its statistics');
       if (needed <= this.#statsBuffer.length) {
-        return coreStatsSchema.parse(JSON.parse(this.#statsBuffer.toString('utf8', 0, needed)));
+        return parseStats(this.#statsBuffer.toString('utf8', 0, needed));
       }
       // A quarter more, because it may have grown again by the next call.
       this.#statsBuffer = Buffer.allocUnsafe(Math.ceil(needed * 1.25));
@@ -114,6 +115,13 @@ export class NativeCore implements Core {
   #assertOpen(): void {
     if (this.#closed) throw new CoreError('WrongState', 'the core is closed');
   }
+}
+
+function parseStats(text: string): CoreStats {
+  const stats = coreStatsSchema.safeParse(JSON.parse(text));
+  if (stats.success) return stats.data;
+  const { path, message } = stats.error.issues[0] ?? { path: [], message: 'unreadable' };
+  throw new CoreError('Unknown', `the core's statistics are not as expected: ${path.join('.')}: ${message}`);
 }
 
 function errorBuffer(): Buffer {
