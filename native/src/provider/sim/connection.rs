@@ -66,6 +66,8 @@ pub(super) struct Connection {
     pub(super) answer_data: Vec<u8>,
     pub(super) queue_pair: Option<u32>,
     pub(super) capsules: VecDeque<(u64, Vec<u8>)>,
+    /// Capsules the host sent and answers it may still get: it posts one receive for each.
+    pub(super) receives_posted: u32,
     pub(super) responses: VecDeque<HostResponse>,
 }
 
@@ -202,6 +204,7 @@ impl World {
             );
         }
         self.events.retain(|event| *event != QueuedEvent::ListenerRemoval(key));
+        self.signal_events();
         self.listeners.remove(&key);
     }
 
@@ -211,6 +214,7 @@ impl World {
 
     fn forget_events(&mut self, connection: u64) {
         self.events.retain(|event| event.connection() != Some(connection));
+        self.signal_events();
     }
 
     fn push_event(&mut self, event: QueuedEvent) {
@@ -223,6 +227,18 @@ impl World {
             }
         }
         self.events.push_back(event);
+        self.signal_events();
+    }
+
+    /// Makes the descriptor say whether there are events to take.
+    pub(super) fn signal_events(&self) {
+        if let Some(signal) = &self.event_signal {
+            if self.events.is_empty() || self.faults.hold_events {
+                signal.clear();
+            } else {
+                signal.set();
+            }
+        }
     }
 
     pub(super) fn next_event(&mut self) -> Option<QueuedEvent> {
@@ -230,6 +246,7 @@ impl World {
             return None;
         }
         let event = self.events.pop_front()?;
+        self.signal_events();
         if let QueuedEvent::Request(key) = event {
             let connection = self.connection_mut(key);
             connection.target_state = TargetState::Requested;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use super::descriptor::Signal;
 use super::faults::FaultPoint;
 use super::oracle::ViolationKind;
 use super::provider_error;
@@ -66,10 +67,27 @@ pub(super) struct Device {
     /// QP1 is in error: no connection manager message gets in or out.
     pub(super) management_dead: bool,
     pub(super) async_events: VecDeque<AsyncEvent>,
+    /// Readable while there are async events.
+    pub(super) async_signal: Option<Signal>,
     pub(super) open: u32,
 }
 
 impl Device {
+    pub(super) fn notify(&mut self, event: AsyncEvent) {
+        self.async_events.push_back(event);
+        if let Some(signal) = &self.async_signal {
+            signal.set();
+        }
+    }
+
+    pub(super) fn take_async_event(&mut self) -> Option<AsyncEvent> {
+        let event = self.async_events.pop_front();
+        if let Some(signal) = self.async_signal.as_ref().filter(|_| self.async_events.is_empty()) {
+            signal.clear();
+        }
+        event
+    }
+
     /// Packets pass in both directions.
     pub(super) fn carries_traffic(&self) -> bool {
         self.present && !self.fatal && self.link == LinkState::Up
@@ -210,8 +228,8 @@ impl World {
         let was_down = device.link == LinkState::Down;
         device.link = link;
         match (was_down, link == LinkState::Down) {
-            (false, true) => device.async_events.push_back(AsyncEvent::PortError),
-            (true, false) => device.async_events.push_back(AsyncEvent::PortActive),
+            (false, true) => device.notify(AsyncEvent::PortError),
+            (true, false) => device.notify(AsyncEvent::PortActive),
             _ => {}
         }
     }
@@ -220,7 +238,7 @@ impl World {
         let device = self.device_mut(key);
         device.fatal = true;
         device.silent_death = silent_death;
-        device.async_events.push_back(AsyncEvent::DeviceFatal);
+        device.notify(AsyncEvent::DeviceFatal);
         let numbers: Vec<u32> = self.queue_pairs_of(key);
         for number in numbers {
             self.queue_pair_to_error(number);

@@ -117,6 +117,8 @@ pub(super) struct Faults {
     pub(super) short_polls: bool,
     /// Sends fail with this status, so many times in 1000.
     pub(super) random_send_errors: Option<(u32, u32)>,
+    /// Failed sends reach the host all the same, so many times in 1000.
+    pub(super) delivered_despite_error: u32,
 }
 
 impl Faults {
@@ -133,6 +135,7 @@ impl Faults {
             last_work_request_events: false,
             short_polls: false,
             random_send_errors: None,
+            delivered_despite_error: 0,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use super::connection::{Connection, Direction, HostState, MessageKind, TargetState};
+use super::oracle::ViolationKind;
 use super::world::{SimWorld, World};
 
 /// A connection as the host knows it.
@@ -104,7 +105,16 @@ impl World {
     /// A capsule of the target arrives.
     pub(super) fn host_receives(&mut self, connection: u64, bytes: Vec<u8>, invalidated: Option<u32>) {
         let response = HostResponse { bytes, invalidated };
-        self.connection_mut(connection).responses.push_back(response);
+        let key = connection;
+        let connection = self.connection_mut(key);
+        connection.responses.push_back(response);
+        match connection.receives_posted.checked_sub(1) {
+            Some(left) => connection.receives_posted = left,
+            None => {
+                let message = format!("the host of connection {key} got more capsules than it sent");
+                self.oracle.report(ViolationKind::UnexpectedResponse, message);
+            }
+        }
     }
 
     /// The host's queue pair fails; it says nothing through the connection manager.
@@ -172,6 +182,7 @@ impl SimHost {
                 answer_data: Vec::new(),
                 queue_pair: None,
                 capsules: VecDeque::new(),
+                receives_posted: 0,
                 responses: VecDeque::new(),
             };
             world.connections.insert(key, connection);
@@ -215,6 +226,7 @@ impl SimHost {
             let age = world.next_age();
             let connection = world.connection_mut(connection.0);
             connection.capsules.push_back((age, capsule.to_vec()));
+            connection.receives_posted += 1;
         });
     }
 
@@ -222,6 +234,12 @@ impl SimHost {
     #[must_use]
     pub fn capsules_waiting(&self, connection: HostConnection) -> usize {
         self.with_connection(connection, |one| one.capsules.len())
+    }
+
+    /// Number of the target's queue pair for this connection, for faults aimed at it.
+    #[must_use]
+    pub fn queue_pair_number(&self, connection: HostConnection) -> Option<u32> {
+        self.with_connection(connection, |one| one.queue_pair)
     }
 
     /// Takes the capsules received since the last call.

@@ -22,8 +22,18 @@
 //!
 //! The oracle checks the provider's rules at every call and panics (outside its lock) with a [`Violation`];
 //! [`SimWorld::record_violations`] makes it only record them.
+//!
+//! By default there are no descriptors, and a test calls the engine's `step()`s itself. With
+//! [`SimWorld::use_descriptors`] completion queues, async events and connection manager events have real ones with the
+//! semantics of verbs (one notification per arming, and none for what was there before), so that threads which sleep
+//! can be run against the simulator.
+//!
+//! Simplifications, each on the safe side or stated: a capsule or data transfer happens in one step (two with
+//! [`SimWorld::split_arrivals`]); a message of the engine's that was sent while the link was up survives an outage
+//! without harm; the host always has a receive for the answer to each of its capsules, and answers disconnects at once.
 
 mod connection;
+mod descriptor;
 mod device;
 mod faults;
 mod host;

@@ -27,6 +27,8 @@ pub enum ViolationKind {
     WorkQueueOverflow,
     /// A call that the connection's or queue pair's state does not allow.
     WrongState,
+    /// The host got more capsules than it sent commands: it has no receive for them.
+    UnexpectedResponse,
     /// Send or accept parameters that break the host's or device's limits.
     LimitExceeded,
 }

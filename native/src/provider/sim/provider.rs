@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::connection::QueuedEvent;
+use super::descriptor::Signal;
 use super::world::SimWorld;
 use crate::provider::{
     AcceptParameters, Arena, AsyncEvent, ConnectParameters, ConnectRequest, ConnectionEvent, DeviceInfo, DeviceLimits,
@@ -182,13 +183,16 @@ impl Provider for SimProvider {
         self.world.with(|world| world.port_state(device.0.key))
     }
 
-    fn async_event_fd(&self, _device: &SimDevice) -> Option<RawFd> {
-        None
+    fn async_event_fd(&self, device: &SimDevice) -> Option<RawFd> {
+        self.world.with(|world| {
+            let signal = world.device(device.0.key).async_signal.as_ref();
+            signal.map(Signal::fd)
+        })
     }
 
     fn next_async_event(&self, device: &SimDevice) -> Option<AsyncEvent> {
         self.world
-            .with(|world| world.device_mut(device.0.key).async_events.pop_front())
+            .with(|world| world.device_mut(device.0.key).take_async_event())
     }
 
     fn allocate_protection_domain(&self, device: &SimDevice) -> Result<SimProtectionDomain, ProviderError> {
@@ -314,14 +318,23 @@ impl Provider for SimProvider {
         Ok(())
     }
 
-    fn completion_fd(&self, _queue: &SimCompletionQueue) -> Option<RawFd> {
-        None
+    fn completion_fd(&self, queue: &SimCompletionQueue) -> Option<RawFd> {
+        self.world.with(|world| {
+            let signal = world.completion_queues[&queue.0.key].signal.as_ref();
+            signal.map(Signal::fd)
+        })
     }
 
-    fn take_completion_notifications(&self, _queue: &SimCompletionQueue) {}
+    fn take_completion_notifications(&self, queue: &SimCompletionQueue) {
+        self.world.with(|world| {
+            if let Some(signal) = &world.completion_queues[&queue.0.key].signal {
+                signal.clear();
+            }
+        });
+    }
 
     fn connection_event_fd(&self) -> Option<RawFd> {
-        None
+        self.world.with(|world| world.event_signal.as_ref().map(Signal::fd))
     }
 
     fn next_connection_event(&self) -> Option<ConnectionEvent<Self>> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::connection::HostState;
+use super::descriptor::Signal;
 use super::device::{LinkState, fingerprint};
 use super::faults::{FaultPoint, InterruptedReceive, TransmitWhileDown};
 use super::oracle::ViolationKind;
@@ -64,8 +65,10 @@ pub(super) struct QueuePair {
     pub(super) connection: Option<u64>,
     pub(super) sends: VecDeque<PostedSend>,
     pub(super) arriving: Option<PostedReceive>,
-    /// The engine failed it or has reaped an error of it: posting is now a violation.
+    /// The engine failed it, or has polled again since it reaped an error of it: posting is now a violation.
     error_known: bool,
+    /// The last poll gave the engine an error of it, perhaps not yet looked at.
+    error_reaped: bool,
     pub(super) forced_error: Option<u32>,
 }
 
@@ -82,7 +85,9 @@ pub(super) struct CompletionQueue {
     pub(super) device: u64,
     capacity: u32,
     pub(super) entries: VecDeque<Entry>,
+    /// The next completion makes a notification.
     pub(super) armed: bool,
+    pub(super) signal: Option<Signal>,
     overrun: bool,
 }
 
@@ -115,6 +120,7 @@ impl World {
             capacity: entries,
             entries: VecDeque::new(),
             armed: false,
+            signal: self.descriptors.then(Signal::new),
             overrun: false,
         };
         self.completion_queues.insert(key, queue);
@@ -196,6 +202,7 @@ impl World {
             sends: VecDeque::new(),
             arriving: None,
             error_known: false,
+            error_reaped: false,
             forced_error: None,
         };
         self.queue_pairs.insert(number, pair);
@@ -290,7 +297,7 @@ impl World {
         }
         if last_events {
             let event = AsyncEvent::LastWorkRequestReached(number);
-            self.device_mut(device).async_events.push_back(event);
+            self.device_mut(device).notify(event);
         }
     }
 
@@ -381,6 +388,13 @@ impl World {
 
     pub(super) fn poll(&mut self, key: u64, completions: &mut [WorkCompletion]) -> Result<usize, ProviderError> {
         self.faults.check(FaultPoint::PollCompletions)?;
+        for pair in self
+            .queue_pairs
+            .values_mut()
+            .filter(|pair| pair.completion_queue == key)
+        {
+            pair.error_known |= pair.error_reaped;
+        }
         let available = self.completion_queues[&key].entries.len().min(completions.len());
         let taken = if available > 1 && self.faults.short_polls {
             1 + self.random.below(available)
@@ -405,7 +419,7 @@ impl World {
         let Some(pair) = self.queue_pairs.get_mut(&number) else {
             return;
         };
-        pair.error_known |= entry.completion.status != CompletionStatus::Success;
+        pair.error_reaped |= entry.completion.status != CompletionStatus::Success;
         let Some(age) = entry.send else { return };
         let domain = pair.domain;
         let mut done = Vec::new();
@@ -493,11 +507,17 @@ impl World {
             TransmitWhileDown::RetryExceeded => RETRY_EXCEEDED,
             _ => LOCAL_OPERATION_ERROR,
         };
-        let result = match forced {
-            Some(status) => Err(status),
-            None if self.device(device).link == LinkState::Down => Err(down_error),
-            None => self.transfer(connection, domain, &request),
+        let failure = forced.or((self.device(device).link == LinkState::Down).then_some(down_error));
+        let delivered = failure.is_none() || {
+            let host_listens = self.connections[&connection].host_state == HostState::Connected;
+            host_listens && self.random.chance(self.faults.delivered_despite_error)
         };
+        let transferred = if delivered {
+            self.transfer(connection, domain, &request)
+        } else {
+            Ok(())
+        };
+        let result = failure.map_or(transferred, Err);
         let fingerprint = self.fingerprint_of(domain, &request.sge).unwrap_or(expected);
         let pair = self.queue_pairs.get_mut(&number).expect("candidate");
         pair.sends[index].stage = Stage::Executed;
@@ -610,7 +630,11 @@ impl World {
 
     fn push_completion(&mut self, key: u64, entry: Entry) {
         let queue = self.completion_queues.get_mut(&key).expect("queue pairs hold it");
-        queue.armed = false;
+        if std::mem::take(&mut queue.armed) {
+            if let Some(signal) = &queue.signal {
+                signal.set();
+            }
+        }
         queue.entries.push_back(entry);
         if queue.entries.len() > queue.capacity as usize && !queue.overrun {
             queue.overrun = true;
@@ -618,7 +642,7 @@ impl World {
             let message = format!("completion queue {key} overran its {capacity} entries");
             self.oracle.report(ViolationKind::CompletionQueueOverrun, message);
             let event = AsyncEvent::CompletionQueueError;
-            self.device_mut(device).async_events.push_back(event);
+            self.device_mut(device).notify(event);
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::{Connection, Listener, Message, QueuedEvent};
+use super::descriptor::Signal;
 use super::device::{Device, Domain, LinkState, Region, SimDeviceSpec};
 use super::faults::{EventKind, FaultPoint, Faults, InterruptedReceive, TransmitWhileDown};
 use super::host::{Host, SimHost};
@@ -67,8 +68,13 @@ impl Candidate {
 
 #[derive(Debug)]
 pub(super) struct World {
+    seed: u64,
+    steps: u64,
     pub(super) random: Random,
     in_order: bool,
+    pub(super) descriptors: bool,
+    /// Readable while there are connection manager events.
+    pub(super) event_signal: Option<Signal>,
     last_key: u64,
     last_age: u64,
     pub(super) last_queue_pair_number: u32,
@@ -92,8 +98,12 @@ pub(super) struct World {
 impl World {
     fn new(seed: u64, in_order: bool) -> Self {
         Self {
+            seed,
+            steps: 0,
             random: Random::new(seed),
             in_order,
+            descriptors: false,
+            event_signal: None,
             last_key: 0,
             last_age: 0,
             last_queue_pair_number: 16,
@@ -137,6 +147,7 @@ impl World {
         if candidates.is_empty() {
             return false;
         }
+        self.steps += 1;
         let chosen = if self.in_order {
             candidates.iter().copied().min_by_key(|candidate| candidate.age())
         } else {
@@ -193,14 +204,14 @@ impl SimWorld {
 
     /// Runs `action` under the lock; raises the first violation outside it, unless this thread already panics.
     pub(super) fn with<R>(&self, action: impl FnOnce(&mut World) -> R) -> R {
-        let (result, violation) = {
+        let (result, violation, seed, steps) = {
             let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
             let result = action(&mut world);
-            (result, world.oracle.take_unraised())
+            (result, world.oracle.take_unraised(), world.seed, world.steps)
         };
-        if let Some(violation) = violation {
+        if let Some(Violation { kind, message }) = violation {
             if !std::thread::panicking() {
-                panic!("{:?}: {}", violation.kind, violation.message);
+                panic!("{kind:?}: {message} (seed {seed}, step {steps})");
             }
         }
         result
@@ -210,6 +221,19 @@ impl SimWorld {
     #[must_use]
     pub fn provider(&self) -> SimProvider {
         SimProvider::new(self.clone())
+    }
+
+    /// Gives completion queues, async events and connection manager events descriptors that become readable. Call it
+    /// before anything else.
+    ///
+    /// # Panics
+    /// If a device was already added, or the system has no descriptors left.
+    pub fn use_descriptors(&self) {
+        self.with(|world| {
+            assert!(world.devices.is_empty(), "descriptors come before devices");
+            world.descriptors = true;
+            world.event_signal = Some(Signal::new());
+        });
     }
 
     /// Adds a device with its link up. A removed device comes back healthy under its old name this way.
@@ -232,6 +256,7 @@ impl SimWorld {
                 silent_death: false,
                 management_dead: false,
                 async_events: VecDeque::new(),
+                async_signal: world.descriptors.then(Signal::new),
                 open: 0,
             };
             world.devices.insert(key, device);
@@ -281,7 +306,7 @@ impl SimWorld {
         self.with_device(name, |world, key| {
             let device = world.device_mut(key);
             device.spec.addresses.push(address);
-            device.async_events.push_back(AsyncEvent::GidChange);
+            device.notify(AsyncEvent::GidChange);
         });
     }
 
@@ -294,7 +319,7 @@ impl SimWorld {
         self.with_device(name, |world, key| {
             let device = world.device_mut(key);
             device.spec.addresses.retain(|one| *one != address);
-            device.async_events.push_back(AsyncEvent::GidChange);
+            device.notify(AsyncEvent::GidChange);
             world.announce_address_change(key);
         });
     }
@@ -399,12 +424,18 @@ impl SimWorld {
         self.with(|world| world.faults.random_send_errors = (per_mille > 0).then_some((per_mille, status)));
     }
 
+    /// Sends that fail reach the host all the same, `per_mille` times in 1000: the acknowledgement was lost, not the
+    /// packet.
+    pub fn deliver_despite_errors(&self, per_mille: u32) {
+        self.with(|world| world.faults.delivered_despite_error = per_mille);
+    }
+
     /// Puts an async event in a device's queue.
     ///
     /// # Panics
     /// If there is no such device.
     pub fn inject_async_event(&self, device: &str, event: AsyncEvent) {
-        self.with_device(device, |world, key| world.device_mut(key).async_events.push_back(event));
+        self.with_device(device, |world, key| world.device_mut(key).notify(event));
     }
 
     /// Loses the next `count` connection manager events of a kind (a lost request is never seen by the engine).
@@ -419,7 +450,10 @@ impl SimWorld {
 
     /// Holds connection manager events back until called with `false`.
     pub fn hold_events(&self, hold: bool) {
-        self.with(|world| world.faults.hold_events = hold);
+        self.with(|world| {
+            world.faults.hold_events = hold;
+            world.signal_events();
+        });
     }
 
     /// What a send does while the link is down; as rxe by default.
