@@ -165,11 +165,7 @@ impl Controller {
             Kind::Discovery
         } else {
             let Some(subsystem) = model.subsystem(&data.subsystem_nqn) else {
-                let refusal = ConnectRefusal::invalid_parameter(connect, connect_offset::SUBSYSTEM_NQN);
-                return Err(ConnectRefusal {
-                    reason: "UnknownSubsystem",
-                    ..refusal
-                });
+                return Err(ConnectRefusal::unknown_subsystem(connect, model));
             };
             if !subsystem.access.allows(&data.host_nqn) {
                 let status = StatusCode::ConnectInvalidHost.permanent();
