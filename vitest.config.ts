@@ -14,6 +14,8 @@ export default defineConfig({
           name: 'unit',
           include: [`${sources}/**/*.test.ts`],
           exclude: ['**/*.cluster.test.ts', '**/node_modules/**'],
+          // Some start processes, on machines that are busy with a build.
+          testTimeout: 30 * second,
         },
       },
       {

@@ -3,14 +3,15 @@ import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { ClusterUnavailableError, clusterSource } from './cluster/cluster-source.ts';
+import { ClusterUnavailableError } from './cluster/cluster-unavailable-error.ts';
 import type { Core } from './core/core.ts';
 import { CoreError } from './core/errors.ts';
 import { Dataplane } from './dataplane.ts';
 import { exitCodes } from './exit-codes.ts';
 import { MetricsAddressError, startHttpServer } from './http-server.ts';
 import type { createLogger } from './logging.ts';
-import { type Options, parseOptions, UsageError } from './options.ts';
+import { type Options, parseOptions, type SourceOptions, UsageError } from './options.ts';
+import type { Source } from './source.ts';
 import { ConfigFileError } from './standalone/config-file.ts';
 import { fileSource } from './standalone/file-source.ts';
 
@@ -71,8 +72,7 @@ async function serve(
   version: string,
   stopped: Promise<string>,
 ): Promise<number> {
-  const source =
-    options.source.kind === 'file' ? fileSource(options.source.path) : clusterSource(options.source, version);
+  const source = await openSource(options.source, version);
   const { identity } = source;
   const logger = surroundings.createLogger(options.logLevel, identity);
   const core = surroundings.openCore(options.coreLibrary, identity.node);
@@ -97,6 +97,13 @@ async function serve(
     server?.closeAllConnections();
     logger.flush();
   }
+}
+
+async function openSource(options: SourceOptions, version: string): Promise<Source> {
+  if (options.kind === 'file') return fileSource(options.path);
+  // The Kubernetes client is large; standalone does without.
+  const { clusterSource } = await import('./cluster/cluster-source.ts');
+  return clusterSource(options, version);
 }
 
 function readVersion(rootDirectory: string): string {

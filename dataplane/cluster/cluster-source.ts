@@ -16,6 +16,7 @@ import type { Core } from '../core/core.ts';
 import { CoreError } from '../core/errors.ts';
 import type { Dataplane } from '../dataplane.ts';
 import type { FollowedSource, Source } from '../source.ts';
+import { ClusterUnavailableError } from './cluster-unavailable-error.ts';
 import { EventReporter } from './event-reporter.ts';
 import { buildStatus, type Refusal } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
@@ -26,11 +27,6 @@ export interface ClusterSourceOptions {
   name: string;
   node: string;
   target: string;
-}
-
-/** There is no cluster to read from. The message says what to do. */
-export class ClusterUnavailableError extends Error {
-  readonly code = 'WEIR_CLUSTER_UNAVAILABLE';
 }
 
 /** An NvmeofTargetNode as it is read; the spec is checked when it is served. */
@@ -139,7 +135,7 @@ class FollowedNode implements FollowedSource {
   }
 
   #serve(generation: number, written: unknown): { refusal: Refusal | undefined; served: boolean } {
-    const spec = nvmeofTargetNodeSpecSchema.safeParse(written);
+    const spec = nvmeofTargetNodeSpecSchema.safeParse(written, { reportInput: true });
     if (!spec.success)
       return this.#refuse(generation, 'InvalidSpec', formatProblems(problemsOf(spec.error, 'spec')));
     const misplaced = this.#misplaced(spec.data);

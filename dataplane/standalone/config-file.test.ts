@@ -51,6 +51,12 @@ describe('a configuration file', () => {
     );
   });
 
+  it('with a value of the wrong type is refused with what was written', () => {
+    expect(problem(good.replace('nsid: 1', 'nsid: one'))).toBe(
+      'target.yaml:13: subsystems[0].namespaces[0].nsid: must be of type number, not "one"',
+    );
+  });
+
   it('with an unknown field is refused with the line of that field', () => {
     const text = good.replace('      - nsid: 1\n', '      - nsid: 1\n        readonly: true\n');
     const message = problem(text);

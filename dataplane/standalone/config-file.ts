@@ -67,7 +67,7 @@ export function parseConfig(text: string, path: string): NvmeofTargetNodeSpec {
   if (value === null || value === undefined) {
     throw new ConfigFileError([`${name}: the file is empty; the spec of an NvmeofTargetNode is expected`]);
   }
-  const result = nvmeofTargetNodeSpecSchema.safeParse(value);
+  const result = nvmeofTargetNodeSpecSchema.safeParse(value, { reportInput: true });
   if (result.success) return result.data;
   const problems = problemsOf(result.error);
   throw new ConfigFileError(
