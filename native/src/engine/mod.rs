@@ -4,6 +4,7 @@
 pub mod association;
 pub mod backings;
 pub mod buffers;
+pub mod control;
 pub mod counters;
 pub mod fence;
 pub mod list;

@@ -1,0 +1,598 @@
+//! Connection identifiers: every one of them lives here, from the request until nothing more may be said through it.
+//!
+//! The rule above all others: nothing is sent through the connection manager while the path to the host is not
+//! usable, for a message sent then kills the device's management queue pair on some devices. So identifiers of dropped
+//! associations and unanswered requests are kept, and disconnected or rejected right when the path is back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{Control, Now, PollerHost};
+use crate::backend::Backend;
+use crate::engine::control::events::Event;
+use crate::engine::control::port::Reason;
+use crate::engine::messages::{CloseReason, ConnectionKey, Epoch, Handle, NewQueuePair, PortId, ToPoller};
+use crate::engine::table::Table;
+use crate::nvme::private_data::{ConnectRequestData, RejectStatus, encode_accept};
+use crate::provider::{
+    AcceptParameters, ConnectParameters, ConnectRequest, ConnectionEvent, DEFAULT_CONNECT_RETRY, Provider,
+    QueuePairParameters,
+};
+
+/// Most connections of all ports together, unanswered requests included.
+const CONNECTIONS_MAX: usize = 16_384;
+
+/// Events of the connection manager taken in one step; the rest waits for the next, so that links are looked at.
+const EVENTS_PER_STEP: usize = 256;
+
+/// How long a request waits for its port to serve. The Linux host gives up after 3 s; an answer must be on its way
+/// before.
+const WAIT_FOR_SERVICE: Duration = Duration::from_millis(2_000);
+
+/// How long an identifier stays after its disconnect was sent: shorter than the connection manager's own retry (4 s
+/// on soft RDMA), which might fall into the next outage.
+const WAIT_FOR_DISCONNECTED: Duration = Duration::from_millis(2_000);
+
+/// How long an accepted connection may take to be confirmed.
+const WAIT_FOR_ESTABLISHED: Duration = Duration::from_secs(30);
+
+/// Send-queue entries of a command at a time: RDMA WRITE and SEND.
+const SENDS_PER_COMMAND: u32 = 2;
+
+/// Bit of a token that names a listener.
+const LISTENER_TOKEN: u64 = 1 << 63;
+
+/// Token of a port's listener.
+#[must_use]
+pub fn listener_token(port: PortId) -> u64 {
+    LISTENER_TOKEN | u64::from(port.0)
+}
+
+fn connection_token(handle: Handle) -> u64 {
+    (u64::from(handle.generation) << 32 | u64::from(handle.slot)) & !LISTENER_TOKEN
+}
+
+fn handle_of(token: u64) -> Option<Handle> {
+    let slot = u32::try_from(token & u64::from(u32::MAX)).ok()?;
+    let generation = u32::try_from(token >> 32).ok()?;
+    (token & LISTENER_TOKEN == 0 && token != 0).then_some(Handle { slot, generation })
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// Requested; its port does not serve now.
+    Waiting { request: RequestFacts, until: Instant },
+    /// A poller was asked to own its queue pair; accepted when it does.
+    Adopting { accept: AcceptFacts },
+    /// A poller owns its queue pair, but the path went away before it was accepted.
+    Unaccepted { accept: AcceptFacts, handle: Handle },
+    /// Accepted.
+    Accepted { handle: Handle, until: Instant },
+    /// Confirmed by the host.
+    Established { handle: Handle },
+    /// To be rejected as soon as the path allows it.
+    Rejecting { status: RejectStatus },
+    /// Its queue pair is gone; to be disconnected as soon as the path allows it.
+    Dropped,
+    /// The disconnect is sent.
+    Disconnecting { until: Instant },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RequestFacts {
+    private_data: Vec<u8>,
+    initiator_depth: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AcceptFacts {
+    connect: ConnectParameters,
+    queue_entries: u16,
+}
+
+#[derive(Debug)]
+struct Connection<P: Provider> {
+    id: P::ConnectionId,
+    port: PortId,
+    epoch: Epoch,
+    poller: usize,
+    source: SocketAddr,
+    local: Option<IpAddr>,
+    stage: Stage,
+    /// 0 until it has a queue pair.
+    queue_pair_number: u32,
+    /// Its device went away: nothing can be sent any more.
+    device_gone: bool,
+}
+
+/// Every connection.
+#[derive(Debug)]
+pub struct Connections<P: Provider> {
+    table: Table<Connection<P>>,
+    /// Nothing is due earlier.
+    earliest: Option<Instant>,
+}
+
+impl<P: Provider> Connections<P> {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { table: Table::default(), earliest: None }
+    }
+
+    /// Identifiers held for a port.
+    #[must_use]
+    pub fn of_port(&self, port: PortId) -> u64 {
+        self.table.iter().filter(|(_, one)| one.port == port).count() as u64
+    }
+
+    /// No identifier is held at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Identifiers, ascending by slot, of which `keep` says yes.
+    fn handles(&self, keep: impl Fn(&Connection<P>) -> bool) -> Vec<Handle> {
+        self.table.iter().filter(|(_, one)| keep(one)).map(|(handle, _)| handle).collect()
+    }
+
+    /// When something here may be due next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// Something will be due then.
+    fn expect_by(&mut self, at: Instant) {
+        self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
+    }
+
+    fn find_earliest(&mut self) {
+        let due = |connection: &Connection<P>| match &connection.stage {
+            Stage::Waiting { until, .. } | Stage::Accepted { until, .. } | Stage::Disconnecting { until } => {
+                Some(*until)
+            }
+            _ => None,
+        };
+        self.earliest = self.table.iter().filter_map(|(_, one)| due(one)).min();
+    }
+}
+
+impl<P: Provider> Default for Connections<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The poller of a host: all its queue pairs live there.
+fn poller_of(source: IpAddr, pollers: usize) -> usize {
+    const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const FNV_PRIME: u64 = 0x0100_0000_01b3;
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+    let hash = match source.to_canonical() {
+        IpAddr::V4(ip) => ip.octets().into_iter().fold(FNV_OFFSET, fold),
+        IpAddr::V6(ip) => ip.octets().into_iter().fold(FNV_OFFSET, fold),
+    };
+    // The low bits of FNV mix badly for addresses that differ in one byte only.
+    usize::try_from((hash ^ (hash >> 32)) % pollers.max(1) as u64).unwrap_or(0)
+}
+
+impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
+    /// Takes what the connection manager has to say; whether there may be more.
+    pub(super) fn take_connection_events(&mut self, now: Now) -> bool {
+        for _ in 0..EVENTS_PER_STEP {
+            match self.provider.next_connection_event() {
+                Some(event) => self.connection_event(event, now),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn connection_event(&mut self, event: ConnectionEvent<P>, now: Now) {
+        match event {
+            ConnectionEvent::Request(request) => self.connect_requested(*request, now),
+            ConnectionEvent::Established(token) => self.established(token),
+            ConnectionEvent::Disconnected(token) => self.host_gone(token, CloseReason::HostDisconnected),
+            ConnectionEvent::Failed(token, _) => self.host_gone(token, CloseReason::ConnectFailed),
+            ConnectionEvent::TimewaitExit(token) => {
+                let Some(handle) = handle_of(token) else { return };
+                let waits = self.connections.table.get(handle);
+                if waits.is_some_and(|one| matches!(one.stage, Stage::Disconnecting { .. })) {
+                    self.connections.table.remove(handle);
+                }
+            }
+            ConnectionEvent::DeviceRemoval(token) => self.device_removed(token, now),
+            // A hint only: the address is resolved anew.
+            ConnectionEvent::AddressChange(_) => self.levels_stale = true,
+        }
+    }
+
+    fn connect_requested(&mut self, request: ConnectRequest<P>, now: Now) {
+        let port = u32::try_from(request.listener & !LISTENER_TOKEN).ok().map(PortId);
+        let Some(port) = port.and_then(|id| self.ports.get(&id)) else {
+            // Its listener is gone, and with it what it belonged to. The identifier's own drop answers the host.
+            return;
+        };
+        let id = port.id;
+        let local = port.endpoint.as_ref().map(|endpoint| endpoint.ip);
+        let wanted = port.state.wanted && self.quiesce.is_none();
+        let handle = self.connections.table.insert(Connection {
+            id: request.connection,
+            port: id,
+            epoch: Epoch(port.state.epoch),
+            poller: 0,
+            source: request.source,
+            local,
+            stage: Stage::Waiting {
+                request: RequestFacts {
+                    private_data: request.private_data,
+                    initiator_depth: request.initiator_depth,
+                },
+                until: now.instant + WAIT_FOR_SERVICE,
+            },
+            queue_pair_number: 0,
+            device_gone: false,
+        });
+        self.connections.expect_by(now.instant + WAIT_FOR_SERVICE);
+        let connection = &mut self.connections.table[handle];
+        self.provider.set_connection_token(&mut connection.id, connection_token(handle));
+        if self.connections.table.len() > CONNECTIONS_MAX {
+            self.reject(handle, RejectStatus::NoResources, "TooManyConnections", now);
+        } else if !wanted {
+            self.reject(handle, RejectStatus::NoResources, "NotServing", now);
+        } else if self.admits(id) {
+            self.admit(handle, now);
+        }
+    }
+
+    fn admits(&self, port: PortId) -> bool {
+        self.quiesce.is_none() && self.ports.get(&port).is_some_and(super::port::Port::admits)
+    }
+
+    /// Gives a waiting request a queue pair and asks a poller to own it.
+    fn admit(&mut self, handle: Handle, now: Now) {
+        let Some(connection) = self.connections.table.get(handle) else { return };
+        let Stage::Waiting { request, .. } = &connection.stage else { return };
+        let limits = self.model.limits;
+        let asked = ConnectRequestData::parse(&request.private_data).and_then(|data| {
+            let entries = data.queue_entries(limits.io_queues_max, limits.queue_depth)?;
+            if request.initiator_depth == 0 { Err(RejectStatus::InvalidInboundReadDepth) } else { Ok((data, entries)) }
+        });
+        match asked {
+            Ok((data, entries)) => {
+                if let Err(reason) = self.build_queue_pair(handle, data.queue_id, entries) {
+                    self.journal.report_limited(
+                        Event::ApplyProblem {
+                            generation: self.generation,
+                            field: "spec.listeners".to_owned(),
+                            reason: reason.code,
+                            message: reason.message,
+                        },
+                        now,
+                    );
+                    self.reject(handle, RejectStatus::NoResources, reason.code, now);
+                }
+            }
+            Err(status) => self.reject(handle, status, status.name(), now),
+        }
+    }
+
+    fn build_queue_pair(&mut self, handle: Handle, queue_id: u16, queue_entries: u16) -> Result<(), Reason> {
+        let connection = &mut self.connections.table[handle];
+        let Stage::Waiting { request, .. } = &connection.stage else {
+            return Err(Reason::new("NotServing", "the request is answered already"));
+        };
+        let not_serving = || Reason::new("NotServing", "the port does not serve now");
+        let port = self.ports.get(&connection.port).ok_or_else(not_serving)?;
+        let service = port.service().ok_or_else(not_serving)?;
+        let poller = poller_of(connection.source.ip(), self.pollers.len());
+        let share = service.shares.get(poller).ok_or_else(not_serving)?;
+        let (completion_queue, shared_receive_queue) = share.queues.as_ref().ok_or_else(not_serving)?;
+        let sends = (u32::from(queue_entries) * SENDS_PER_COMMAND).min(service.limits.work_requests_max);
+        let read_depth = request.initiator_depth.min(service.limits.read_initiator_max);
+        let connect = ConnectParameters { responder_resources: 0, initiator_depth: read_depth, ..DEFAULT_CONNECT_RETRY };
+        let failed = |error| Reason::new("QueuePairFailed", format!("device {}: {error}", service.device_name));
+        let parameters =
+            QueuePairParameters { completion_queue, shared_receive_queue, send_work_requests_max: sends };
+        let mut queue_pair = self.provider.create_queue_pair(&service.domain, &parameters).map_err(failed)?;
+        self.provider.ready_queue_pair(&mut queue_pair, &connection.id, &connect).map_err(failed)?;
+        connection.epoch = Epoch(port.state.epoch);
+        connection.poller = poller;
+        connection.local = Some(service.address.ip());
+        connection.queue_pair_number = self.provider.queue_pair_number(&queue_pair);
+        connection.stage = Stage::Adopting { accept: AcceptFacts { connect, queue_entries } };
+        let new = NewQueuePair {
+            connection: ConnectionKey(handle),
+            port: connection.port,
+            epoch: connection.epoch,
+            queue_pair,
+            queue_id,
+            queue_size: queue_entries,
+            send_work_requests_max: sends,
+            read_depth,
+            source: connection.source,
+            local: service.address,
+        };
+        self.pollers.tell(poller, ToPoller::Adopt(Box::new(new)));
+        Ok(())
+    }
+
+    /// A poller owns the queue pair: the host may hear of it.
+    pub(super) fn adopted(&mut self, key: ConnectionKey, queue_pair: Handle, now: Now) {
+        let Some(connection) = self.connections.table.get_mut(key.0) else { return };
+        if let Stage::Adopting { accept } = connection.stage {
+            connection.stage = Stage::Unaccepted { accept, handle: queue_pair };
+            self.accept(key.0, now);
+        }
+    }
+
+    /// Accepts if the port still serves the epoch the queue pair belongs to; else waits for what becomes of it.
+    fn accept(&mut self, handle: Handle, now: Now) {
+        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        let Stage::Unaccepted { accept, handle: queue_pair } = connection.stage else { return };
+        let port = self.ports.get(&connection.port);
+        if !port.is_some_and(|port| port.admits() && Epoch(port.state.epoch) == connection.epoch) {
+            return;
+        }
+        let private_data = encode_accept(accept.queue_entries);
+        let parameters = AcceptParameters { connect: accept.connect, private_data: &private_data };
+        match self.provider.accept(&connection.id, connection.queue_pair_number, &parameters) {
+            Ok(()) => {
+                let until = now.instant + WAIT_FOR_ESTABLISHED;
+                connection.stage = Stage::Accepted { handle: queue_pair, until };
+                self.connections.expect_by(until);
+            }
+            // The host gave up, or the device refused: what can be said of it is said when the queue pair is back.
+            Err(_) => {
+                let poller = connection.poller;
+                self.tell(poller, ToPoller::Close(queue_pair, CloseReason::ConnectFailed));
+            }
+        }
+    }
+
+    /// The poller did not take the queue pair; it is destroyed here.
+    pub(super) fn refused(&mut self, key: ConnectionKey, queue_pair: P::QueuePair, now: Now) {
+        drop(queue_pair);
+        self.reject(key.0, RejectStatus::NoResources, "NotServing", now);
+    }
+
+    fn established(&mut self, token: u64) {
+        let Some(handle) = handle_of(token) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        if let Stage::Accepted { handle: queue_pair, .. } = connection.stage {
+            connection.stage = Stage::Established { handle: queue_pair };
+            let poller = connection.poller;
+            self.tell(poller, ToPoller::Established(queue_pair));
+        }
+    }
+
+    fn host_gone(&mut self, token: u64, reason: CloseReason) {
+        let Some(handle) = handle_of(token) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        let poller = connection.poller;
+        match connection.stage {
+            Stage::Established { handle: queue_pair }
+            | Stage::Accepted { handle: queue_pair, .. }
+            | Stage::Unaccepted { handle: queue_pair, .. } => self.tell(poller, ToPoller::Close(queue_pair, reason)),
+            // The poller's answer comes first; accepting then fails and ends it.
+            Stage::Adopting { .. } => {}
+            // The host gave up, or answered: nothing is left to be said.
+            Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Disconnecting { .. } => {
+                self.connections.table.remove(handle);
+            }
+            Stage::Dropped => {}
+        }
+    }
+
+    fn device_removed(&mut self, token: u64, now: Now) {
+        let gone = |device: &str| {
+            let message = format!(
+                "RDMA device {device} was removed; what can be drained is drained, and the process then restarts"
+            );
+            Reason::new("DeviceRemoved", message)
+        };
+        if token & LISTENER_TOKEN != 0 {
+            let Some(id) = u32::try_from(token & !LISTENER_TOKEN).ok().map(PortId) else { return };
+            let Some(port) = self.ports.get_mut(&id) else { return };
+            let device = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.device.clone());
+            port.listener = None;
+            self.lose_device(id, gone(&device), now);
+            return;
+        }
+        let Some(handle) = handle_of(token) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        connection.device_gone = true;
+        match connection.stage {
+            Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Dropped | Stage::Disconnecting { .. } => {
+                self.connections.table.remove(handle);
+            }
+            Stage::Established { handle: queue_pair }
+            | Stage::Accepted { handle: queue_pair, .. }
+            | Stage::Unaccepted { handle: queue_pair, .. } => {
+                let poller = connection.poller;
+                self.tell(poller, ToPoller::Close(queue_pair, CloseReason::PortDraining));
+            }
+            Stage::Adopting { .. } => {}
+        }
+    }
+
+    /// The device reported a queue pair's fatal error.
+    pub(super) fn queue_pair_fatal(&mut self, port: PortId, number: u32) {
+        let named = |one: &Connection<P>| one.port == port && one.queue_pair_number == number;
+        let Some((_, connection)) = self.connections.table.iter().find(|(_, one)| named(one)) else { return };
+        if let Stage::Established { handle } | Stage::Accepted { handle, .. } | Stage::Unaccepted { handle, .. } =
+            connection.stage
+        {
+            let poller = connection.poller;
+            self.tell(poller, ToPoller::Close(handle, CloseReason::TransportError));
+        }
+    }
+
+    /// A poller gave a queue pair back: it is destroyed, then its host is told if it can be.
+    pub(super) fn queue_pair_drained(
+        &mut self,
+        key: ConnectionKey,
+        queue_pair: P::QueuePair,
+        reason: CloseReason,
+        now: Now,
+    ) {
+        drop(queue_pair);
+        let Some(connection) = self.connections.table.get_mut(key.0) else { return };
+        if connection.device_gone {
+            self.connections.table.remove(key.0);
+            return;
+        }
+        match connection.stage {
+            Stage::Accepted { .. } | Stage::Established { .. } => {
+                connection.stage = Stage::Dropped;
+                self.tell_host(key.0, now);
+            }
+            Stage::Adopting { .. } | Stage::Unaccepted { .. } => {
+                let why = if reason == CloseReason::ConnectFailed { "AcceptFailed" } else { "NotServing" };
+                self.reject(key.0, RejectStatus::NoResources, why, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a reject, reports it, and sends it as soon as the path allows.
+    fn reject(&mut self, handle: Handle, status: RejectStatus, reason: &'static str, now: Now) {
+        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        connection.stage = Stage::Rejecting { status };
+        let (id, source) = (connection.port, connection.source);
+        if let Some(port) = self.ports.get_mut(&id) {
+            *port.statistics.connects_rejected.entry(reason).or_default() += 1;
+        }
+        let event = Event::ConnectRejected { reason, source, host_nqn: None, subsystem: None };
+        self.journal.report_limited(event, now);
+        self.tell_host(handle, now);
+    }
+
+    /// Sends a reject or disconnect that is due, if the path allows.
+    fn tell_host(&mut self, handle: Handle, now: Now) {
+        if !self.connections.table.get(handle).is_some_and(|connection| self.may_send(connection)) {
+            return;
+        }
+        let connection = &mut self.connections.table[handle];
+        match connection.stage {
+            Stage::Rejecting { status } => {
+                // If the host gave up meanwhile there is nothing left to be said.
+                let _ = self.provider.reject(&connection.id, &status.encode());
+                self.connections.table.remove(handle);
+            }
+            Stage::Dropped => match self.provider.disconnect(&connection.id) {
+                Ok(()) => {
+                    let until = now.instant + WAIT_FOR_DISCONNECTED;
+                    connection.stage = Stage::Disconnecting { until };
+                    self.connections.expect_by(until);
+                }
+                // The host disconnected at the same time, or the connection is gone already.
+                Err(_) => {
+                    self.connections.table.remove(handle);
+                }
+            },
+            _ => {}
+        }
+    }
+
+    /// The path is usable again, or the port serves: everything that waited for it is said.
+    pub(super) fn tell_hosts(&mut self, port: PortId, now: Now) {
+        for handle in self.connections.handles(|one| one.port == port) {
+            self.tell_host(handle, now);
+        }
+    }
+
+    /// The port serves (again): requests that waited are admitted, adopted ones accepted.
+    pub(super) fn admit_waiting(&mut self, port: PortId, now: Now) {
+        for handle in self.connections.handles(|one| one.port == port) {
+            match self.connections.table[handle].stage {
+                Stage::Waiting { .. } => self.admit(handle, now),
+                Stage::Unaccepted { .. } => self.accept(handle, now),
+                _ => {}
+            }
+        }
+    }
+
+    /// Identifiers that have something to say to a host over a path that is usable now.
+    pub(super) fn unsaid(&self) -> bool {
+        self.connections.table.iter().any(|(_, connection)| match connection.stage {
+            Stage::Dropped | Stage::Rejecting { .. } => self.may_send(connection),
+            _ => true,
+        })
+    }
+
+    fn may_send(&self, connection: &Connection<P>) -> bool {
+        let Some(ip) = connection.local else { return false };
+        let link_up = self.links.view().by_address(ip).is_some_and(crate::link::Link::is_up);
+        // A port that moved to another address says nothing about the old one.
+        link_up
+            && self.ports.get(&connection.port).is_none_or(|port| {
+                port.path_usable() || port.endpoint.as_ref().map(|endpoint| endpoint.ip) != connection.local
+            })
+    }
+
+    /// The port will not serve any more: requests that waited are rejected.
+    pub(super) fn reject_waiting(&mut self, port: PortId, now: Now) {
+        let waits = |one: &Connection<P>| one.port == port && matches!(one.stage, Stage::Waiting { .. });
+        for handle in self.connections.handles(waits) {
+            self.reject(handle, RejectStatus::NoResources, "NotServing", now);
+        }
+    }
+
+    /// What is due here.
+    pub(super) fn connection_deadlines(&mut self, now: Now) {
+        if self.connections.deadline().is_none_or(|at| at > now.instant) {
+            return;
+        }
+        for handle in self.connections.handles(|_| true) {
+            let connection = &self.connections.table[handle];
+            match connection.stage {
+                Stage::Waiting { until, .. } if until <= now.instant => {
+                    self.reject(handle, RejectStatus::NoResources, "NotServing", now);
+                }
+                Stage::Accepted { handle: queue_pair, until } if until <= now.instant => {
+                    let poller = connection.poller;
+                    // A capsule may have arrived although the confirmation was lost: from now on it is waited for no
+                    // more, and the poller's own rules decide.
+                    self.connections.table[handle].stage = Stage::Established { handle: queue_pair };
+                    self.tell(poller, ToPoller::Established(queue_pair));
+                }
+                Stage::Disconnecting { until } if until <= now.instant => {
+                    self.connections.table.remove(handle);
+                }
+                _ => {}
+            }
+        }
+        self.connections.find_earliest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_listeners_and_connections_never_meet() {
+        let handle = Handle { slot: 7, generation: 3 };
+        assert_eq!(handle_of(connection_token(handle)), Some(handle));
+        assert_eq!(handle_of(listener_token(PortId(7))), None);
+        assert_eq!(handle_of(0), None, "a fresh request has no name yet");
+    }
+
+    #[test]
+    fn a_host_always_meets_the_same_poller_and_neighbours_spread() {
+        let pollers = 4;
+        let mut seen = vec![0; pollers];
+        for last in 1..=200 {
+            let ip = IpAddr::from([10, 9, 0, last]);
+            assert_eq!(poller_of(ip, pollers), poller_of(ip, pollers));
+            seen[poller_of(ip, pollers)] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+        let mapped: IpAddr = "::ffff:10.9.0.2".parse().unwrap();
+        assert_eq!(poller_of(mapped, 4), poller_of("10.9.0.2".parse().unwrap(), 4));
+    }
+}

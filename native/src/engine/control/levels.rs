@@ -1,0 +1,194 @@
+//! What is up now: links, addresses, devices. Every event is only a hint to look.
+
+use super::port::{Endpoint, Reason, async_event_name};
+use super::{Control, Now, PollerHost, RECHECK, address};
+use crate::backend::Backend;
+use crate::engine::control::events::{Event as Reported, Level};
+use crate::engine::messages::PortId;
+use crate::lifecycle::{Event, Phase};
+use crate::provider::{AsyncEvent, DeviceInfo, PortState, Provider};
+
+/// Async events taken from one device in one step.
+const ASYNC_EVENTS_PER_STEP: usize = 256;
+
+impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
+    /// Takes what devices report.
+    pub(super) fn take_async_events(&mut self, now: Now) {
+        let ids: Vec<PortId> = self.ports.keys().copied().collect();
+        for id in ids {
+            let Some(port) = self.ports.get(&id) else { continue };
+            let mut events = Vec::new();
+            for device in port.devices() {
+                let next = || self.provider.next_async_event(device);
+                events.extend(std::iter::from_fn(next).take(ASYNC_EVENTS_PER_STEP));
+            }
+            for event in events {
+                self.async_event(id, event, now);
+            }
+        }
+    }
+
+    fn async_event(&mut self, id: PortId, event: AsyncEvent, now: Now) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        *port.statistics.async_events.entry(async_event_name(event)).or_default() += 1;
+        match event {
+            AsyncEvent::PortError | AsyncEvent::PortActive | AsyncEvent::GidChange => self.levels_stale = true,
+            AsyncEvent::DeviceFatal => {
+                port.statistics.device_fatal += 1;
+                let device = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.device.clone());
+                let message = format!(
+                    "RDMA device {device} reported a fatal error; the port drains and is tried again at long \
+                     intervals; if that does not help, reset the device or its driver"
+                );
+                let event = Reported::DeviceFatal { device, message: message.clone() };
+                self.journal.report(event, now);
+                self.feed(id, Event::DeviceFatal, Some(Reason::new("DeviceFatal", message)), now);
+            }
+            AsyncEvent::QueuePairFatal(number) => self.queue_pair_fatal(id, number),
+            AsyncEvent::CompletionQueueError | AsyncEvent::SharedReceiveQueueError => {
+                let message = format!("the device reported {} ; the port is built anew", async_event_name(event));
+                self.feed(id, Event::Restart, Some(Reason::new("QueueError", message)), now);
+            }
+            // A hint that nothing waits for: some devices never send it.
+            AsyncEvent::LastWorkRequestReached(_) | AsyncEvent::Other(_) => {}
+        }
+    }
+
+    /// Re-reads links, addresses and devices if there was any hint, and tells the ports.
+    pub(super) fn follow_levels(&mut self, now: Now) {
+        match self.links.refresh() {
+            Ok(changed) => self.levels_stale |= changed,
+            // Read again at the next step; until then the level as last read holds.
+            Err(_) => self.recheck_at = Some(now.instant + RECHECK),
+        }
+        if self.recheck_at.is_some_and(|at| at <= now.instant) {
+            self.recheck_at = None;
+            self.levels_stale = true;
+        }
+        if !std::mem::take(&mut self.levels_stale) {
+            return;
+        }
+        let (devices, problem) = match self.provider.devices() {
+            Ok(devices) => (devices, None),
+            Err(error) => (Vec::new(), Some(Reason::new("RdmaUnavailable", error.to_string()))),
+        };
+        let ids: Vec<PortId> = self.ports.keys().copied().collect();
+        for id in ids {
+            self.follow_port(id, &devices, problem.as_ref(), now);
+        }
+        if self.ports.values().any(|port| port.unresolved.is_some() && !port.removed) {
+            self.recheck_at = Some(now.instant + RECHECK);
+        }
+    }
+
+    fn follow_port(&mut self, id: PortId, devices: &[DeviceInfo], problem: Option<&Reason>, now: Now) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        if let (Some(_), Some(endpoint), true) = (problem, &port.endpoint, port.state.phase.holds_epoch()) {
+            // That devices cannot be listed does not mean that the one in use is gone.
+            let endpoint = endpoint.clone();
+            self.resolved(id, endpoint, now);
+            return;
+        }
+        let current = port.endpoint.as_ref().map(|endpoint| endpoint.ip);
+        let spec = &port.spec;
+        let view = self.links.view();
+        match address::resolve(&spec.address_from, spec.address_family, current, view, devices) {
+            Ok(endpoint) => {
+                port.unresolved = None;
+                self.resolved(id, endpoint, now);
+            }
+            Err(reason) => {
+                // Without any device, why there is none says more.
+                let reason = problem.filter(|_| reason.code == "NoRdmaDevice").cloned().unwrap_or(reason);
+                port.unresolved = Some(reason.clone());
+                let was_up = port.path_usable();
+                let event = if matches!(reason.code, "NoRdmaDevice" | "DeviceNotFound" | "RdmaUnavailable") {
+                    Event::DeviceRemoved
+                } else {
+                    Event::AddressLost
+                };
+                self.feed(id, event, Some(reason), now);
+                if was_up {
+                    self.link_changed(id, false, now);
+                }
+            }
+        }
+    }
+
+    /// A port's address is there: is it the same one, and can it be reached?
+    fn resolved(&mut self, id: PortId, endpoint: Endpoint, now: Now) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let view = self.links.view();
+        let Some(link) = view.by_name(&endpoint.netdev) else { return };
+        let link_up = link.is_up();
+        let flaps = (link.downs, view.removals(endpoint.ip));
+        let seen = std::mem::replace(&mut port.seen_flaps, flaps);
+        let was_up = port.path_usable();
+        let moved = port.endpoint.as_ref().is_some_and(|before| *before != endpoint);
+        let message = format!("{} is on {} ({}) now", endpoint.ip, endpoint.netdev, endpoint.device);
+        let same = port.endpoint.as_ref() == Some(&endpoint);
+        port.endpoint = Some(endpoint);
+        if moved && was_up {
+            self.feed(id, Event::AddressLost, Some(Reason::new("AddressChanged", message)), now);
+            self.link_changed(id, false, now);
+        } else if same && seen.1 != flaps.1 && was_up {
+            let reason = Reason::new("AddressChanged", "the address was removed and added again");
+            self.feed(id, Event::AddressLost, Some(reason), now);
+            self.link_changed(id, false, now);
+        } else if same && seen.0 != flaps.0 && was_up {
+            // It went down, and may be up again already: connections may have broken meanwhile.
+            self.link_went_down(id, now);
+        }
+        if link_up && self.device_port_active(id) {
+            self.link_came_up(id, now);
+        } else {
+            self.link_went_down(id, now);
+        }
+    }
+
+    /// The level of the device's own port, where the device is open.
+    fn device_port_active(&self, id: PortId) -> bool {
+        let Some(port) = self.ports.get(&id) else { return false };
+        let device = port.service().map(|service| &service.device);
+        // A device that cannot even be asked is not better than one that is down; arming finds out more.
+        device.is_none_or(|device| matches!(self.provider.port_state(device), Ok(PortState::Active)))
+    }
+
+    fn link_came_up(&mut self, id: PortId, now: Now) {
+        let Some(port) = self.ports.get(&id) else { return };
+        if port.path_usable() {
+            return;
+        }
+        self.link_changed(id, true, now);
+        let waits = Reason::new("LinkStabilizing", "the link is up; waiting until it was for a while");
+        let rests = self
+            .ports
+            .get(&id)
+            .is_some_and(|port| matches!(port.state.phase, Phase::Down | Phase::Quarantined) && port.state.wanted);
+        self.feed(id, Event::LinkUp, rests.then_some(waits), now);
+    }
+
+    fn link_went_down(&mut self, id: PortId, now: Now) {
+        let Some(port) = self.ports.get(&id) else { return };
+        let was_up = port.path_usable();
+        if !was_up && !matches!(port.state.phase, Phase::Down | Phase::Quarantined) {
+            return;
+        }
+        let netdev = port.endpoint.as_ref().map_or("", |endpoint| &endpoint.netdev);
+        let reason = Reason::new("LinkDown", format!("interface {netdev} is down or has no carrier"));
+        self.feed(id, Event::LinkDown, Some(reason), now);
+        if was_up {
+            self.link_changed(id, false, now);
+        }
+    }
+
+    fn link_changed(&mut self, id: PortId, up: bool, now: Now) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let statistics = &mut port.statistics;
+        *(if up { &mut statistics.link_ups } else { &mut statistics.link_downs }) += 1;
+        let netdev = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.netdev.clone());
+        let event = Reported::LinkState { listener: port.name.to_string(), netdev, up };
+        let level = if up { Level::Info } else { Level::Warning };
+        self.journal.report_as(level, event, now);
+    }
+}

@@ -1,0 +1,150 @@
+//! Leaving in good order: namespaces become inaccessible so that hosts use their other paths, I/O in flight finishes,
+//! hosts are told, ports drain. Bounded in time, and silent over links that are down.
+
+use std::time::{Duration, Instant};
+
+use super::port::{Port, Reason};
+use super::{Control, Now, PollerHost};
+use crate::backend::Backend;
+use crate::engine::control::events::Event as Reported;
+use crate::engine::messages::{PortId, ToPoller};
+use crate::lifecycle::Event;
+use crate::provider::Provider;
+
+/// Time for hosts to read the new ANA state before their queues go.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Of the whole time, the part in which I/O in flight may finish before queues are closed over it.
+const QUIETING_SHARE: u32 = 2;
+
+/// Time kept for telling hosts after the ports have drained.
+const TELLING: Duration = Duration::from_millis(500);
+
+/// Longest drain when the core is closed without one.
+const CLOSING: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No I/O is accepted any more; what is in flight finishes.
+    Quieting { not_before: Instant, until: Instant },
+    /// Ports drain and hosts are told.
+    Draining,
+    /// Over.
+    Drained { completed: bool },
+}
+
+/// A drain of the whole process.
+#[derive(Debug, Clone, Copy)]
+pub struct Quiesce {
+    stage: Stage,
+    deadline: Instant,
+}
+
+impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
+    /// Begins to leave; ends with the event `drained`. A second call only shortens the time.
+    pub fn begin_quiesce(&mut self, timeout: Duration, now: Now) {
+        let deadline = now.instant + timeout;
+        if let Some(quiesce) = &mut self.quiesce {
+            quiesce.deadline = quiesce.deadline.min(deadline);
+            return;
+        }
+        let until = now.instant + timeout / QUIETING_SHARE;
+        let not_before = (now.instant + GRACE).min(until);
+        self.quiesce = Some(Quiesce { stage: Stage::Quieting { not_before, until }, deadline });
+        self.model_stale = true;
+        self.publish_model(now);
+        self.pollers.tell_all(|| ToPoller::Quiesce);
+        let ports: Vec<PortId> = self.ports.keys().copied().collect();
+        for id in ports {
+            self.reject_waiting(id, now);
+        }
+    }
+
+    /// Drains if nobody did, then makes the pollers leave. [`Control::has_left`] says when that is done.
+    pub fn begin_closing(&mut self, now: Now) {
+        self.begin_quiesce(CLOSING, now);
+        self.closing = true;
+    }
+
+    /// After [`Control::begin_closing`]: every poller has left, nothing is held.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.is_drained() && self.pollers.have_left()
+    }
+
+    /// The drain of the whole process is over.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        matches!(self.quiesce, Some(Quiesce { stage: Stage::Drained { .. }, .. }))
+    }
+
+    /// `Running`, `Draining` or `Drained`.
+    #[must_use]
+    pub fn state_name(&self) -> &'static str {
+        match &self.quiesce {
+            None => "Running",
+            Some(_) if self.is_drained() => "Drained",
+            Some(_) => "Draining",
+        }
+    }
+
+    pub(super) fn quiesce_deadline(&self) -> Option<Instant> {
+        match self.quiesce?.stage {
+            Stage::Quieting { not_before, until } => {
+                Some(if self.pollers.all_quiet() { not_before } else { until })
+            }
+            Stage::Draining => Some(self.quiesce?.deadline),
+            Stage::Drained { .. } => None,
+        }
+    }
+
+    pub(super) fn advance_quiesce(&mut self, now: Now) {
+        let Some(quiesce) = self.quiesce else { return };
+        let stage = match quiesce.stage {
+            Stage::Quieting { not_before, until } => {
+                let quiet = self.pollers.all_quiet() && now.instant >= not_before;
+                if !quiet && now.instant < until {
+                    return;
+                }
+                self.stop_ports(quiesce.deadline, now);
+                Stage::Draining
+            }
+            Stage::Draining => {
+                let drained = self.ports.values().all(Port::is_at_rest);
+                let completed = drained && !self.unsaid() && self.backings_settled();
+                if !completed && now.instant < quiesce.deadline {
+                    return;
+                }
+                let result = if completed { "completed" } else { "timedOut" };
+                self.journal.report(Reported::Drained { result }, now);
+                Stage::Drained { completed }
+            }
+            Stage::Drained { .. } => {
+                if self.closing && !self.pollers.is_leaving() {
+                    self.pollers.leave();
+                }
+                return;
+            }
+        };
+        if let Some(quiesce) = &mut self.quiesce {
+            quiesce.stage = stage;
+        }
+        self.advance_quiesce(now);
+    }
+
+    fn stop_ports(&mut self, deadline: Instant, now: Now) {
+        let left = deadline.saturating_duration_since(now.instant);
+        let ports: Vec<PortId> = self.ports.keys().copied().collect();
+        for id in ports {
+            if let Some(port) = self.ports.get_mut(&id) {
+                port.settings.drain_timeout = port.settings.drain_timeout.min(left.saturating_sub(TELLING));
+            }
+            let reason = Reason::new("ShuttingDown", "the target is leaving");
+            self.feed(id, Event::Stop, Some(reason), now);
+        }
+    }
+
+    fn backings_settled(&self) -> bool {
+        self.backings.leaving() == 0
+    }
+}
