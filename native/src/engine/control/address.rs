@@ -22,7 +22,11 @@ pub fn resolve(
     let candidates = candidates(from, family, view, devices)?;
     let with_device = |(ip, link): &(IpAddr, &Link)| {
         let device = device_of(*ip, link, from.rdma_device.as_deref(), devices)?;
-        Some(Endpoint { ip: *ip, netdev: link.name.clone(), device: device.name.clone() })
+        Some(Endpoint {
+            ip: *ip,
+            netdev: link.name.clone(),
+            device: device.name.clone(),
+        })
     };
     let endpoints: Vec<Endpoint> = candidates.iter().filter_map(with_device).collect();
     let kept = endpoints.iter().position(|endpoint| Some(endpoint.ip) == current);
@@ -41,7 +45,11 @@ fn candidates<'a>(
 ) -> Result<Vec<(IpAddr, &'a Link)>, Reason> {
     let usable = |link: &'a Link| {
         let fits = move |ip: &IpAddr| family.contains(*ip) && !is_link_local(*ip);
-        link.addresses.iter().map(|address| address.ip).filter(fits).map(move |ip| (ip, link))
+        link.addresses
+            .iter()
+            .map(|address| address.ip)
+            .filter(fits)
+            .map(move |ip| (ip, link))
     };
     let (found, missing): (Vec<_>, String) = if let Some(ip) = from.address {
         let found = view.by_address(ip).map(|link| (ip, link)).into_iter().collect();
@@ -52,26 +60,49 @@ fn candidates<'a>(
             let message = format!("this node has no network interface {name}; it has {there}");
             return Err(Reason::new("InterfaceNotFound", message));
         };
-        (usable(link).collect(), format!("interface {name} has no {family:?} address"))
+        (
+            usable(link).collect(),
+            format!("interface {name} has no {family:?} address"),
+        )
     } else if let Some(name) = &from.rdma_device {
         let Some(device) = devices.iter().find(|device| device.name == *name) else {
             let there = names(devices.iter().map(|device| device.name.as_str()));
-            return Err(Reason::new("DeviceNotFound", format!("this node has no RDMA device {name}; it has {there}")));
+            return Err(Reason::new(
+                "DeviceNotFound",
+                format!("this node has no RDMA device {name}; it has {there}"),
+            ));
         };
         let links = view.links.values().filter(|link| device.netdevs.contains(&link.name));
-        (links.flat_map(usable).collect(), format!("the interface of RDMA device {name} has no {family:?} address"))
+        (
+            links.flat_map(usable).collect(),
+            format!("the interface of RDMA device {name} has no {family:?} address"),
+        )
     } else if let Some(cidr) = &from.cidr {
-        let mut found: Vec<_> = view.links.values().flat_map(usable).filter(|(ip, _)| cidr.contains(*ip)).collect();
+        let mut found: Vec<_> = view
+            .links
+            .values()
+            .flat_map(usable)
+            .filter(|(ip, _)| cidr.contains(*ip))
+            .collect();
         found.sort_by_key(|(ip, _)| *ip);
-        (found, format!("no network interface of this node has an {family:?} address in {cidr}"))
+        (
+            found,
+            format!("no network interface of this node has an {family:?} address in {cidr}"),
+        )
     } else {
         return Err(Reason::new("AddressNotFound", "addressFrom names nothing"));
     };
-    if found.is_empty() { Err(Reason::new("AddressNotFound", missing)) } else { Ok(found) }
+    if found.is_empty() {
+        Err(Reason::new("AddressNotFound", missing))
+    } else {
+        Ok(found)
+    }
 }
 
 fn device_of<'a>(ip: IpAddr, link: &Link, wanted: Option<&str>, devices: &'a [DeviceInfo]) -> Option<&'a DeviceInfo> {
-    let mut fitting = devices.iter().filter(|device| wanted.is_none_or(|name| device.name == name));
+    let mut fitting = devices
+        .iter()
+        .filter(|device| wanted.is_none_or(|name| device.name == name));
     // The interface decides: a device's own list of addresses follows the system's with a delay.
     let by_link = fitting.clone().find(|device| device.netdevs.contains(&link.name));
     by_link.or_else(|| fitting.find(|device| device.addresses.contains(&ip)))
@@ -141,7 +172,10 @@ mod tests {
     }
 
     fn interface(name: &str) -> AddressFromSpec {
-        AddressFromSpec { interface: Some(name.into()), ..AddressFromSpec::default() }
+        AddressFromSpec {
+            interface: Some(name.into()),
+            ..AddressFromSpec::default()
+        }
     }
 
     #[test]
@@ -149,13 +183,26 @@ mod tests {
         let want = |ip: &str, device: &str| Ok((ip.to_owned(), device.to_owned()));
         let v4 = AddressFamily::IPv4;
         assert_eq!(resolved(interface("rdma0"), v4), want("10.9.0.1", "rxe0"));
-        let address = AddressFromSpec { address: "10.9.1.1".parse().ok(), ..AddressFromSpec::default() };
+        let address = AddressFromSpec {
+            address: "10.9.1.1".parse().ok(),
+            ..AddressFromSpec::default()
+        };
         assert_eq!(resolved(address, v4), want("10.9.1.1", "rxe1"));
-        let device = AddressFromSpec { rdma_device: Some("rxe1".into()), ..AddressFromSpec::default() };
+        let device = AddressFromSpec {
+            rdma_device: Some("rxe1".into()),
+            ..AddressFromSpec::default()
+        };
         assert_eq!(resolved(device, v4), want("10.9.1.1", "rxe1"));
-        let cidr = AddressFromSpec { cidr: "10.9.0.0/16".parse().ok(), ..AddressFromSpec::default() };
+        let cidr = AddressFromSpec {
+            cidr: "10.9.0.0/16".parse().ok(),
+            ..AddressFromSpec::default()
+        };
         assert_eq!(resolved(cidr, v4), want("10.9.0.1", "rxe0"));
-        assert_eq!(resolved(interface("rdma0"), AddressFamily::IPv6), want("fd00::1", "rxe0"), "not the link-local one");
+        assert_eq!(
+            resolved(interface("rdma0"), AddressFamily::IPv6),
+            want("fd00::1", "rxe0"),
+            "not the link-local one"
+        );
     }
 
     #[test]
@@ -163,10 +210,19 @@ mod tests {
         let v4 = AddressFamily::IPv4;
         assert_eq!(resolved(interface("eth9"), v4), Err("InterfaceNotFound"));
         assert_eq!(resolved(interface("eth0"), v4), Err("NoRdmaDevice"));
-        assert_eq!(resolved(interface("rdma1"), AddressFamily::IPv6), Err("AddressNotFound"));
-        let device = AddressFromSpec { rdma_device: Some("mlx5_0".into()), ..AddressFromSpec::default() };
+        assert_eq!(
+            resolved(interface("rdma1"), AddressFamily::IPv6),
+            Err("AddressNotFound")
+        );
+        let device = AddressFromSpec {
+            rdma_device: Some("mlx5_0".into()),
+            ..AddressFromSpec::default()
+        };
         assert_eq!(resolved(device, v4), Err("DeviceNotFound"));
-        let address = AddressFromSpec { address: "10.9.0.77".parse().ok(), ..AddressFromSpec::default() };
+        let address = AddressFromSpec {
+            address: "10.9.0.77".parse().ok(),
+            ..AddressFromSpec::default()
+        };
         assert_eq!(resolved(address, v4), Err("AddressNotFound"));
     }
 
@@ -176,11 +232,25 @@ mod tests {
         links.add_address("rdma0", "10.9.0.0".parse().unwrap(), 24);
         links.refresh().unwrap();
         let current = "10.9.0.1".parse().ok();
-        let kept = resolve(&interface("rdma0"), AddressFamily::IPv4, current, links.view(), &devices).unwrap();
+        let kept = resolve(
+            &interface("rdma0"),
+            AddressFamily::IPv4,
+            current,
+            links.view(),
+            &devices,
+        )
+        .unwrap();
         assert_eq!(Some(kept.ip), current);
         links.remove_address(kept.ip);
         links.refresh().unwrap();
-        let moved = resolve(&interface("rdma0"), AddressFamily::IPv4, current, links.view(), &devices).unwrap();
+        let moved = resolve(
+            &interface("rdma0"),
+            AddressFamily::IPv4,
+            current,
+            links.view(),
+            &devices,
+        )
+        .unwrap();
         assert_eq!(moved.ip.to_string(), "10.9.0.0");
     }
 }

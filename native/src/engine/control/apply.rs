@@ -65,7 +65,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         let resized = before.is_some_and(|before| wanted_sizes(before) != wanted_sizes(spec));
         for listener in &spec.listeners {
-            let known = self.ports.values_mut().find(|port| !port.removed && *port.name == *listener.name);
+            let known = self
+                .ports
+                .values_mut()
+                .find(|port| !port.removed && *port.name == *listener.name);
             match known {
                 Some(port) => {
                     port.settings = settings(spec, listener);
@@ -77,7 +80,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                         port.unresolved = None;
                     }
                     if moved || resized {
-                        let what = if moved { "the listener" } else { "a size of its queues or buffers" };
+                        let what = if moved {
+                            "the listener"
+                        } else {
+                            "a size of its queues or buffers"
+                        };
                         let reason = Reason::new("SettingsChanged", format!("{what} changed in the desired state"));
                         self.feed(id, Event::Restart, Some(reason), now);
                     }
@@ -106,7 +113,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             return;
         }
         if let Some((id, backing)) = self.backings.open_next(&mut self.journal, now) {
-            self.pollers.tell_all(|| ToPoller::AttachBacking(id, Arc::clone(&backing)));
+            self.pollers
+                .tell_all(|| ToPoller::AttachBacking(id, Arc::clone(&backing)));
             self.model_stale = true;
         }
     }

@@ -98,7 +98,14 @@ pub enum Registered<P: Provider> {
 
 impl MemoryJob {
     fn new(poller: usize, kind: MemoryKind, buffer_bytes: u32, buffers: u32, required: bool) -> Self {
-        Self { poller, kind, buffer_bytes, buffers, required, piece_bytes: PIECE_BYTES_MAX }
+        Self {
+            poller,
+            kind,
+            buffer_bytes,
+            buffers,
+            required,
+            piece_bytes: PIECE_BYTES_MAX,
+        }
     }
 
     /// Bytes still missing.
@@ -126,7 +133,13 @@ impl MemoryJob {
             })
             .and_then(|arena| {
                 let region = provider.register_memory(domain, &arena, 0, length, MemoryAccess::Local)?;
-                Ok(BufferRegion { region, arena, offset: 0, buffer_bytes: self.buffer_bytes, buffer_count: count })
+                Ok(BufferRegion {
+                    region,
+                    arena,
+                    offset: 0,
+                    buffer_bytes: self.buffer_bytes,
+                    buffer_count: count,
+                })
             });
         match outcome {
             Ok(region) => {
@@ -242,6 +255,12 @@ impl<P: Provider> Arming<P> {
         self.opened.as_ref().map(|opened| &opened.device)
     }
 
+    /// Name of the device.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        &self.endpoint.device
+    }
+
     /// Does the next piece of work. `listener` is the port's earlier one, given up right before listening anew.
     pub fn advance(&mut self, provider: &P, listener: &mut Option<P::Listener>) -> Progress<P> {
         let step = match &self.opened {
@@ -276,12 +295,19 @@ impl<P: Provider> Arming<P> {
         let sizing = sizing(&self.wanted, &limits);
         self.jobs = memory_jobs(self.counters.len(), &sizing);
         let domain = provider.allocate_protection_domain(&device).map_err(failed)?;
-        self.opened = Some(Opened { domain, device, limits, sizing });
+        self.opened = Some(Opened {
+            domain,
+            device,
+            limits,
+            sizing,
+        });
         Ok(())
     }
 
     fn register_next(&mut self, provider: &P) -> Result<(), Reason> {
-        let Some((opened, mut job)) = self.opened.as_ref().zip(self.jobs.pop()) else { return Ok(()) };
+        let Some((opened, mut job)) = self.opened.as_ref().zip(self.jobs.pop()) else {
+            return Ok(());
+        };
         match job.register(provider, &opened.domain) {
             Registered::Region(region) => {
                 self.registrations.0 += 1;
@@ -337,7 +363,11 @@ impl<P: Provider> Arming<P> {
             drain: None,
             quarantined: false,
         };
-        Progress::Done(Box::new(Built { listener: fresh, resources, service }))
+        Progress::Done(Box::new(Built {
+            listener: fresh,
+            resources,
+            service,
+        }))
     }
 
     fn listen_failed(&self, error: &ProviderError) -> Reason {
@@ -347,30 +377,33 @@ impl<P: Provider> Arming<P> {
                 "PortInUse",
                 format!("another target or process of this node listens at {address}; choose another port: {error}"),
             ),
-            libc::EADDRNOTAVAIL => {
-                Reason::new("AddressNotAvailable", format!("{address} is not an address of this node now: {error}"))
-            }
-            libc::ENODEV => {
-                Reason::new("DeviceNotFound", format!("no RDMA device serves {address} now: {error}"))
-            }
+            libc::EADDRNOTAVAIL => Reason::new(
+                "AddressNotAvailable",
+                format!("{address} is not an address of this node now: {error}"),
+            ),
+            libc::ENODEV => Reason::new(
+                "DeviceNotFound",
+                format!("no RDMA device serves {address} now: {error}"),
+            ),
             _ => Reason::new("ListenFailed", format!("cannot listen at {address}: {error}")),
         }
     }
 }
 
-fn build_queues<P: Provider>(
-    provider: &P,
-    opened: &Opened<P>,
-    arming: &Arming<P>,
-) -> Result<PortResources<P>, Reason> {
+fn build_queues<P: Provider>(provider: &P, opened: &Opened<P>, arming: &Arming<P>) -> Result<PortResources<P>, Reason> {
     let failed = |error: ProviderError| {
-        Reason::new("QueueCreationFailed", format!("device {}: {error}", arming.endpoint.device))
+        Reason::new(
+            "QueueCreationFailed",
+            format!("device {}: {error}", arming.endpoint.device),
+        )
     };
     let sizing = opened.sizing;
-    let completion_queue =
-        provider.create_completion_queue(&opened.device, sizing.completion_entries).map_err(failed)?;
-    let shared_receive_queue =
-        provider.create_shared_receive_queue(&opened.domain, sizing.receive_count).map_err(failed)?;
+    let completion_queue = provider
+        .create_completion_queue(&opened.device, sizing.completion_entries)
+        .map_err(failed)?;
+    let shared_receive_queue = provider
+        .create_shared_receive_queue(&opened.domain, sizing.receive_count)
+        .map_err(failed)?;
     Ok(PortResources {
         port: arming.port,
         epoch: arming.epoch,
@@ -389,7 +422,11 @@ fn build_queues<P: Provider>(
 fn sizing(wanted: &WantedSizes, limits: &DeviceLimits) -> PortSizing {
     let entries_per_receive = 1 + SENDS_PER_REQUEST;
     let by_completions = limits.completion_entries_max.saturating_sub(COMPLETION_ENTRIES_SPARE) / entries_per_receive;
-    let receives = wanted.receives.min(limits.shared_receive_max).min(by_completions).max(1);
+    let receives = wanted
+        .receives
+        .min(limits.shared_receive_max)
+        .min(by_completions)
+        .max(1);
     PortSizing {
         receive_count: receives,
         receive_bytes: COMMAND_BYTES + wanted.in_capsule_bytes,
@@ -407,9 +444,24 @@ fn sizing(wanted: &WantedSizes, limits: &DeviceLimits) -> PortSizing {
 /// What to register, last first: the required minimum of every poller, then the rest.
 fn memory_jobs(pollers: usize, sizing: &PortSizing) -> Vec<MemoryJob> {
     let kinds = [
-        (MemoryKind::Receive, sizing.receive_bytes, sizing.receive_count, RECEIVES_MIN),
-        (MemoryKind::Small, sizing.small_buffer_bytes, sizing.small_buffer_count, SMALL_BUFFERS_MIN),
-        (MemoryKind::Large, sizing.large_buffer_bytes, sizing.large_buffer_count, LARGE_BUFFERS_MIN),
+        (
+            MemoryKind::Receive,
+            sizing.receive_bytes,
+            sizing.receive_count,
+            RECEIVES_MIN,
+        ),
+        (
+            MemoryKind::Small,
+            sizing.small_buffer_bytes,
+            sizing.small_buffer_count,
+            SMALL_BUFFERS_MIN,
+        ),
+        (
+            MemoryKind::Large,
+            sizing.large_buffer_bytes,
+            sizing.large_buffer_count,
+            LARGE_BUFFERS_MIN,
+        ),
     ];
     let mut jobs = Vec::new();
     for required in [false, true] {
@@ -435,12 +487,22 @@ fn regions_of<P: Provider>(resources: &mut PortResources<P>, kind: MemoryKind) -
 }
 
 fn share_of<P: Provider>(resources: &PortResources<P>) -> PollerShare<P> {
-    let regions =
-        || resources.receive_regions.iter().chain(&resources.small_regions).chain(&resources.large_regions);
+    let regions = || {
+        resources
+            .receive_regions
+            .iter()
+            .chain(&resources.small_regions)
+            .chain(&resources.large_regions)
+    };
     PollerShare {
-        queues: Some((resources.completion_queue.clone(), resources.shared_receive_queue.clone())),
+        queues: Some((
+            resources.completion_queue.clone(),
+            resources.shared_receive_queue.clone(),
+        )),
         memory_regions: regions().count() as u64,
-        memory_bytes: regions().map(|one| u64::from(one.buffer_bytes) * u64::from(one.buffer_count)).sum(),
+        memory_bytes: regions()
+            .map(|one| u64::from(one.buffer_bytes) * u64::from(one.buffer_count))
+            .sum(),
     }
 }
 
@@ -474,7 +536,10 @@ mod tests {
         let sizing = sizing(&wanted(), &LIMITS);
         assert_eq!(sizing.receive_count, 1024);
         assert!(sizing.completion_entries >= sizing.receive_count + SENDS_PER_REQUEST * sizing.request_count);
-        let small = DeviceLimits { completion_entries_max: 1024, ..LIMITS };
+        let small = DeviceLimits {
+            completion_entries_max: 1024,
+            ..LIMITS
+        };
         let sizing = super::sizing(&wanted(), &small);
         assert!(sizing.receive_count < 1024);
         assert!(sizing.completion_entries <= 1024);
@@ -491,9 +556,19 @@ mod tests {
         assert_eq!(first_rest, 6);
         for poller in 0..2 {
             let total = |kind| -> u32 {
-                jobs.iter().filter(|job| job.poller == poller && job.kind == kind).map(|job| job.buffers).sum()
+                jobs.iter()
+                    .filter(|job| job.poller == poller && job.kind == kind)
+                    .map(|job| job.buffers)
+                    .sum()
             };
-            assert_eq!((total(MemoryKind::Receive), total(MemoryKind::Small), total(MemoryKind::Large)), (1024, 512, 64));
+            assert_eq!(
+                (
+                    total(MemoryKind::Receive),
+                    total(MemoryKind::Small),
+                    total(MemoryKind::Large)
+                ),
+                (1024, 512, 64)
+            );
         }
     }
 }

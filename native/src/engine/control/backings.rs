@@ -154,7 +154,12 @@ impl<B: Backend> Backings<B> {
                 }
             }
         }
-        let gone: Vec<NamespaceKey> = self.entries.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+        let gone: Vec<NamespaceKey> = self
+            .entries
+            .keys()
+            .filter(|key| !wanted.contains_key(*key))
+            .cloned()
+            .collect();
         for key in gone {
             self.remove(&key, journal, now);
         }
@@ -179,7 +184,15 @@ impl<B: Backend> Backings<B> {
     fn want(&mut self, key: NamespaceKey, spec: BackingSpec, uuid: Uuid, journal: &mut Journal, now: Now) {
         let Some(entry) = self.entries.get_mut(&key) else {
             self.queue.push_back(key.clone());
-            self.entries.insert(key, Entry { spec, uuid, state: State::Opening, replacement: None });
+            self.entries.insert(
+                key,
+                Entry {
+                    spec,
+                    uuid,
+                    state: State::Opening,
+                    replacement: None,
+                },
+            );
             return;
         };
         let unchanged = entry.spec == spec;
@@ -202,7 +215,15 @@ impl<B: Backend> Backings<B> {
                 Ok(grown) => {
                     *facts = grown;
                     entry.spec = spec;
-                    report(journal, now, &key, uuid, "Ready", ("Grown", String::new()), grown.size_bytes);
+                    report(
+                        journal,
+                        now,
+                        &key,
+                        uuid,
+                        "Ready",
+                        ("Grown", String::new()),
+                        grown.size_bytes,
+                    );
                 }
                 // It goes on as it was: nothing is torn down because of a bad edit.
                 Err(error) => {
@@ -210,8 +231,18 @@ impl<B: Backend> Backings<B> {
                     report(journal, now, &key, uuid, "Ready", (error.reason, error.message), size);
                 }
             }
-        } else if entry.replacement.as_ref().is_none_or(|replacement| replacement.spec != spec) {
-            entry.replacement = Some(Replacement { spec, uuid, problem: None, retry_at: None, failures: 0 });
+        } else if entry
+            .replacement
+            .as_ref()
+            .is_none_or(|replacement| replacement.spec != spec)
+        {
+            entry.replacement = Some(Replacement {
+                spec,
+                uuid,
+                problem: None,
+                retry_at: None,
+                failures: 0,
+            });
             self.enqueue(key);
         }
     }
@@ -236,14 +267,26 @@ impl<B: Backend> Backings<B> {
                 self.last_id += 1;
                 let id = BackingId(self.last_id);
                 let facts = self.backend.facts(&backing);
-                let ready = State::Ready { id, backing: Arc::clone(&backing), facts };
+                let ready = State::Ready {
+                    id,
+                    backing: Arc::clone(&backing),
+                    facts,
+                };
                 if let State::Ready { id, backing, .. } = std::mem::replace(&mut entry.state, ready) {
                     self.retired.push((id, backing, None));
                 }
                 if let Some(replacement) = entry.replacement.take() {
                     (entry.spec, entry.uuid) = (replacement.spec, replacement.uuid);
                 }
-                report(journal, now, &key, entry.uuid, "Ready", ("", String::new()), facts.size_bytes);
+                report(
+                    journal,
+                    now,
+                    &key,
+                    entry.uuid,
+                    "Ready",
+                    ("", String::new()),
+                    facts.size_bytes,
+                );
                 Some((id, backing))
             }
             Err(error) => {
@@ -277,14 +320,23 @@ impl<B: Backend> Backings<B> {
                 continue;
             }
             ids.push(id);
-            self.leaving.insert(id, Leaving { backing, pollers_left: pollers, namespace });
+            self.leaving.insert(
+                id,
+                Leaving {
+                    backing,
+                    pollers_left: pollers,
+                    namespace,
+                },
+            );
         }
         ids
     }
 
     /// A poller has no I/O on it any more.
     pub fn detached(&mut self, id: BackingId, journal: &mut Journal, now: Now) {
-        let Some(leaving) = self.leaving.get_mut(&id) else { return };
+        let Some(leaving) = self.leaving.get_mut(&id) else {
+            return;
+        };
         leaving.pollers_left = leaving.pollers_left.saturating_sub(1);
         if leaving.pollers_left > 0 {
             return;
@@ -318,7 +370,10 @@ impl<B: Backend> Entry<B> {
             replacement.failures = replacement.failures.saturating_add(1);
             replacement.retry_at = Some(now.instant + pause(replacement.failures));
             if replacement.failures == 1 {
-                let why = (error.reason, format!("goes on with its earlier backend: {}", error.message));
+                let why = (
+                    error.reason,
+                    format!("goes on with its earlier backend: {}", error.message),
+                );
                 report(journal, now, key, self.uuid, "Ready", why, facts.size_bytes);
             }
             replacement.problem = Some((error.reason, error.message));
@@ -329,10 +384,23 @@ impl<B: Backend> Entry<B> {
             _ => 1,
         };
         if failures == 1 {
-            report(journal, now, key, self.uuid, "Failed", (error.reason, error.message.clone()), 0);
+            report(
+                journal,
+                now,
+                key,
+                self.uuid,
+                "Failed",
+                (error.reason, error.message.clone()),
+                0,
+            );
         }
         let retry_at = now.instant + pause(failures);
-        self.state = State::Failed { reason: error.reason, message: error.message, retry_at, failures };
+        self.state = State::Failed {
+            reason: error.reason,
+            message: error.message,
+            retry_at,
+            failures,
+        };
     }
 }
 

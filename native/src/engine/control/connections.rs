@@ -118,7 +118,10 @@ impl<P: Provider> Connections<P> {
     /// None.
     #[must_use]
     pub fn new() -> Self {
-        Self { table: Table::default(), earliest: None }
+        Self {
+            table: Table::default(),
+            earliest: None,
+        }
     }
 
     /// Identifiers held for a port.
@@ -135,7 +138,11 @@ impl<P: Provider> Connections<P> {
 
     /// Identifiers, ascending by slot, of which `keep` says yes.
     fn handles(&self, keep: impl Fn(&Connection<P>) -> bool) -> Vec<Handle> {
-        self.table.iter().filter(|(_, one)| keep(one)).map(|(handle, _)| handle).collect()
+        self.table
+            .iter()
+            .filter(|(_, one)| keep(one))
+            .map(|(handle, _)| handle)
+            .collect()
     }
 
     /// When something here may be due next.
@@ -238,7 +245,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         });
         self.connections.expect_by(now.instant + WAIT_FOR_SERVICE);
         let connection = &mut self.connections.table[handle];
-        self.provider.set_connection_token(&mut connection.id, connection_token(handle));
+        self.provider
+            .set_connection_token(&mut connection.id, connection_token(handle));
         if self.connections.table.len() > CONNECTIONS_MAX {
             self.reject(handle, RejectStatus::NoResources, "TooManyConnections", now);
         } else if !wanted {
@@ -254,12 +262,20 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Gives a waiting request a queue pair and asks a poller to own it.
     fn admit(&mut self, handle: Handle, now: Now) {
-        let Some(connection) = self.connections.table.get(handle) else { return };
-        let Stage::Waiting { request, .. } = &connection.stage else { return };
+        let Some(connection) = self.connections.table.get(handle) else {
+            return;
+        };
+        let Stage::Waiting { request, .. } = &connection.stage else {
+            return;
+        };
         let limits = self.model.limits;
         let asked = ConnectRequestData::parse(&request.private_data).and_then(|data| {
             let entries = data.queue_entries(limits.io_queues_max, limits.queue_depth)?;
-            if request.initiator_depth == 0 { Err(RejectStatus::InvalidInboundReadDepth) } else { Ok((data, entries)) }
+            if request.initiator_depth == 0 {
+                Err(RejectStatus::InvalidInboundReadDepth)
+            } else {
+                Ok((data, entries))
+            }
         });
         match asked {
             Ok((data, entries)) => {
@@ -293,17 +309,31 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let (completion_queue, shared_receive_queue) = share.queues.as_ref().ok_or_else(not_serving)?;
         let sends = (u32::from(queue_entries) * SENDS_PER_COMMAND).min(service.limits.work_requests_max);
         let read_depth = request.initiator_depth.min(service.limits.read_initiator_max);
-        let connect = ConnectParameters { responder_resources: 0, initiator_depth: read_depth, ..DEFAULT_CONNECT_RETRY };
+        let connect = ConnectParameters {
+            responder_resources: 0,
+            initiator_depth: read_depth,
+            ..DEFAULT_CONNECT_RETRY
+        };
         let failed = |error| Reason::new("QueuePairFailed", format!("device {}: {error}", service.device_name));
-        let parameters =
-            QueuePairParameters { completion_queue, shared_receive_queue, send_work_requests_max: sends };
-        let mut queue_pair = self.provider.create_queue_pair(&service.domain, &parameters).map_err(failed)?;
-        self.provider.ready_queue_pair(&mut queue_pair, &connection.id, &connect).map_err(failed)?;
+        let parameters = QueuePairParameters {
+            completion_queue,
+            shared_receive_queue,
+            send_work_requests_max: sends,
+        };
+        let mut queue_pair = self
+            .provider
+            .create_queue_pair(&service.domain, &parameters)
+            .map_err(failed)?;
+        self.provider
+            .ready_queue_pair(&mut queue_pair, &connection.id, &connect)
+            .map_err(failed)?;
         connection.epoch = Epoch(port.state.epoch);
         connection.poller = poller;
         connection.local = Some(service.address.ip());
         connection.queue_pair_number = self.provider.queue_pair_number(&queue_pair);
-        connection.stage = Stage::Adopting { accept: AcceptFacts { connect, queue_entries } };
+        connection.stage = Stage::Adopting {
+            accept: AcceptFacts { connect, queue_entries },
+        };
         let new = NewQueuePair {
             connection: ConnectionKey(handle),
             port: connection.port,
@@ -322,27 +352,49 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// A poller owns the queue pair: the host may hear of it.
     pub(super) fn adopted(&mut self, key: ConnectionKey, queue_pair: Handle, now: Now) {
-        let Some(connection) = self.connections.table.get_mut(key.0) else { return };
+        let Some(connection) = self.connections.table.get_mut(key.0) else {
+            return;
+        };
         if let Stage::Adopting { accept } = connection.stage {
-            connection.stage = Stage::Unaccepted { accept, handle: queue_pair };
+            connection.stage = Stage::Unaccepted {
+                accept,
+                handle: queue_pair,
+            };
             self.accept(key.0, now);
         }
     }
 
     /// Accepts if the port still serves the epoch the queue pair belongs to; else waits for what becomes of it.
     fn accept(&mut self, handle: Handle, now: Now) {
-        let Some(connection) = self.connections.table.get_mut(handle) else { return };
-        let Stage::Unaccepted { accept, handle: queue_pair } = connection.stage else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else {
+            return;
+        };
+        let Stage::Unaccepted {
+            accept,
+            handle: queue_pair,
+        } = connection.stage
+        else {
+            return;
+        };
         let port = self.ports.get(&connection.port);
         if !port.is_some_and(|port| port.admits() && Epoch(port.state.epoch) == connection.epoch) {
             return;
         }
         let private_data = encode_accept(accept.queue_entries);
-        let parameters = AcceptParameters { connect: accept.connect, private_data: &private_data };
-        match self.provider.accept(&connection.id, connection.queue_pair_number, &parameters) {
+        let parameters = AcceptParameters {
+            connect: accept.connect,
+            private_data: &private_data,
+        };
+        match self
+            .provider
+            .accept(&connection.id, connection.queue_pair_number, &parameters)
+        {
             Ok(()) => {
                 let until = now.instant + WAIT_FOR_ESTABLISHED;
-                connection.stage = Stage::Accepted { handle: queue_pair, until };
+                connection.stage = Stage::Accepted {
+                    handle: queue_pair,
+                    until,
+                };
                 self.connections.expect_by(until);
             }
             // The host gave up, or the device refused: what can be said of it is said when the queue pair is back.
@@ -361,7 +413,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     fn established(&mut self, token: u64) {
         let Some(handle) = handle_of(token) else { return };
-        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else {
+            return;
+        };
         if let Stage::Accepted { handle: queue_pair, .. } = connection.stage {
             connection.stage = Stage::Established { handle: queue_pair };
             let poller = connection.poller;
@@ -371,7 +425,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     fn host_gone(&mut self, token: u64, reason: CloseReason) {
         let Some(handle) = handle_of(token) else { return };
-        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else {
+            return;
+        };
         let poller = connection.poller;
         match connection.stage {
             Stage::Established { handle: queue_pair }
@@ -395,15 +451,22 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             Reason::new("DeviceRemoved", message)
         };
         if token & LISTENER_TOKEN != 0 {
-            let Some(id) = u32::try_from(token & !LISTENER_TOKEN).ok().map(PortId) else { return };
+            let Some(id) = u32::try_from(token & !LISTENER_TOKEN).ok().map(PortId) else {
+                return;
+            };
             let Some(port) = self.ports.get_mut(&id) else { return };
-            let device = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.device.clone());
+            let device = port
+                .endpoint
+                .as_ref()
+                .map_or_else(String::new, |endpoint| endpoint.device.clone());
             port.listener = None;
             self.lose_device(id, gone(&device), now);
             return;
         }
         let Some(handle) = handle_of(token) else { return };
-        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else {
+            return;
+        };
         connection.device_gone = true;
         match connection.stage {
             Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Dropped | Stage::Disconnecting { .. } => {
@@ -422,7 +485,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// The device reported a queue pair's fatal error.
     pub(super) fn queue_pair_fatal(&mut self, port: PortId, number: u32) {
         let named = |one: &Connection<P>| one.port == port && one.queue_pair_number == number;
-        let Some((_, connection)) = self.connections.table.iter().find(|(_, one)| named(one)) else { return };
+        let Some((_, connection)) = self.connections.table.iter().find(|(_, one)| named(one)) else {
+            return;
+        };
         if let Stage::Established { handle } | Stage::Accepted { handle, .. } | Stage::Unaccepted { handle, .. } =
             connection.stage
         {
@@ -440,7 +505,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         now: Now,
     ) {
         drop(queue_pair);
-        let Some(connection) = self.connections.table.get_mut(key.0) else { return };
+        let Some(connection) = self.connections.table.get_mut(key.0) else {
+            return;
+        };
         if connection.device_gone {
             self.connections.table.remove(key.0);
             return;
@@ -451,7 +518,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 self.tell_host(key.0, now);
             }
             Stage::Adopting { .. } | Stage::Unaccepted { .. } => {
-                let why = if reason == CloseReason::ConnectFailed { "AcceptFailed" } else { "NotServing" };
+                let why = if reason == CloseReason::ConnectFailed {
+                    "AcceptFailed"
+                } else {
+                    "NotServing"
+                };
                 self.reject(key.0, RejectStatus::NoResources, why, now);
             }
             _ => {}
@@ -460,20 +531,32 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Counts a reject, reports it, and sends it as soon as the path allows.
     fn reject(&mut self, handle: Handle, status: RejectStatus, reason: &'static str, now: Now) {
-        let Some(connection) = self.connections.table.get_mut(handle) else { return };
+        let Some(connection) = self.connections.table.get_mut(handle) else {
+            return;
+        };
         connection.stage = Stage::Rejecting { status };
         let (id, source) = (connection.port, connection.source);
         if let Some(port) = self.ports.get_mut(&id) {
             *port.statistics.connects_rejected.entry(reason).or_default() += 1;
         }
-        let event = Event::ConnectRejected { reason, source, host_nqn: None, subsystem: None };
+        let event = Event::ConnectRejected {
+            reason,
+            source,
+            host_nqn: None,
+            subsystem: None,
+        };
         self.journal.report_limited(event, now);
         self.tell_host(handle, now);
     }
 
     /// Sends a reject or disconnect that is due, if the path allows.
     fn tell_host(&mut self, handle: Handle, now: Now) {
-        if !self.connections.table.get(handle).is_some_and(|connection| self.may_send(connection)) {
+        if !self
+            .connections
+            .table
+            .get(handle)
+            .is_some_and(|connection| self.may_send(connection))
+        {
             return;
         }
         let connection = &mut self.connections.table[handle];
@@ -518,10 +601,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Identifiers that have something to say to a host over a path that is usable now.
     pub(super) fn unsaid(&self) -> bool {
-        self.connections.table.iter().any(|(_, connection)| match connection.stage {
-            Stage::Dropped | Stage::Rejecting { .. } => self.may_send(connection),
-            _ => true,
-        })
+        self.connections
+            .table
+            .iter()
+            .any(|(_, connection)| match connection.stage {
+                Stage::Dropped | Stage::Rejecting { .. } => self.may_send(connection),
+                _ => true,
+            })
     }
 
     fn may_send(&self, connection: &Connection<P>) -> bool {
@@ -553,7 +639,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 Stage::Waiting { until, .. } if until <= now.instant => {
                     self.reject(handle, RejectStatus::NoResources, "NotServing", now);
                 }
-                Stage::Accepted { handle: queue_pair, until } if until <= now.instant => {
+                Stage::Accepted {
+                    handle: queue_pair,
+                    until,
+                } if until <= now.instant => {
                     let poller = connection.poller;
                     // A capsule may have arrived although the confirmation was lost: from now on it is waited for no
                     // more, and the poller's own rules decide.

@@ -70,7 +70,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 let Some(port) = self.ports.get_mut(&id) else { return };
                 port.completing = true;
                 if let Some(service) = port.epochs.get_mut(&port.state.epoch) {
-                    service.shortage.iter_mut().for_each(super::arming::MemoryJob::reset_piece_size);
+                    service
+                        .shortage
+                        .iter_mut()
+                        .for_each(super::arming::MemoryJob::reset_piece_size);
                 }
             }
             Action::Hold { epoch } => self.pollers.tell_all(|| ToPoller::Hold(id, Epoch(epoch))),
@@ -95,7 +98,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     fn begin_arming(&mut self, id: PortId, epoch: u64, now: Now) {
         let pollers_serve = self.pollers.serve();
-        let Some((port, spec)) = self.ports.get_mut(&id).zip(self.desired.as_ref()) else { return };
+        let Some((port, spec)) = self.ports.get_mut(&id).zip(self.desired.as_ref()) else {
+            return;
+        };
         match &port.endpoint {
             Some(endpoint) if pollers_serve => {
                 port.arming = Some(Arming::new(ArmingRequest {
@@ -118,8 +123,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// One piece of work for every port that is being built, or whose memory is being completed.
     pub(super) fn advance_arming(&mut self, now: Now) {
-        let busy: Vec<PortId> =
-            self.ports.values().filter(|port| port.arming.is_some() || port.completing).map(|port| port.id).collect();
+        let busy: Vec<PortId> = self
+            .ports
+            .values()
+            .filter(|port| port.arming.is_some() || port.completing)
+            .map(|port| port.id)
+            .collect();
         for id in busy {
             let Some(port) = self.ports.get_mut(&id) else { continue };
             if port.completing {
@@ -136,7 +145,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     port.arming = None;
                     if failed {
                         let message = reason.message.clone();
-                        let event = Reported::MemoryRegistration { listener, result: "failed", message };
+                        let event = Reported::MemoryRegistration {
+                            listener,
+                            result: "failed",
+                            message,
+                        };
                         self.journal.report(event, now);
                     }
                     // The device may have gone, or the address moved.
@@ -150,7 +163,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     fn armed(&mut self, id: PortId, built: Built<P>, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
         count_registrations(port);
-        let error = port.arming.as_ref().and_then(|arming| arming.registration_error.clone());
+        let error = port
+            .arming
+            .as_ref()
+            .and_then(|arming| arming.registration_error.clone());
         port.arming = None;
         let missing: u64 = built.service.shortage.iter().map(super::arming::MemoryJob::bytes).sum();
         let registered: u64 = built.service.shares.iter().map(|share| share.memory_bytes).sum();
@@ -161,16 +177,29 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let listener = port.name.to_string();
         if missing == 0 {
             let message = format!("{registered} bytes registered");
-            let event = Reported::MemoryRegistration { listener, result: "succeeded", message };
+            let event = Reported::MemoryRegistration {
+                listener,
+                result: "succeeded",
+                message,
+            };
             self.journal.report(event, now);
             let reason = Reason::new("Serving", "all resources are there");
             self.feed(id, Event::Armed, Some(reason), now);
         } else {
             let cause = error.map_or_else(String::new, |error| format!(": {error}"));
             let message = format!("{registered} bytes registered, {missing} still missing{cause}");
-            let event = Reported::MemoryRegistration { listener, result: "partial", message: message.clone() };
+            let event = Reported::MemoryRegistration {
+                listener,
+                result: "partial",
+                message: message.clone(),
+            };
             self.journal.report(event, now);
-            self.feed(id, Event::ArmedPartly, Some(Reason::new("MemoryPartlyRegistered", message)), now);
+            self.feed(
+                id,
+                Event::ArmedPartly,
+                Some(Reason::new("MemoryPartlyRegistered", message)),
+                now,
+            );
         }
     }
 
@@ -204,7 +233,14 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             port.completing = false;
             let listener = port.name.to_string();
             let message = "the missing memory is registered".to_owned();
-            self.journal.report(Reported::MemoryRegistration { listener, result: "succeeded", message }, now);
+            self.journal.report(
+                Reported::MemoryRegistration {
+                    listener,
+                    result: "succeeded",
+                    message,
+                },
+                now,
+            );
             let reason = Reason::new("Serving", "all resources are there");
             self.feed(id, Event::RegistrationCompleted, Some(reason), now);
             return;
@@ -229,7 +265,16 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     _ => receive.push(region),
                 }
                 let epoch = Epoch(epoch);
-                self.tell(poller, ToPoller::AddRegions { port: id, epoch, small, large, receive });
+                self.tell(
+                    poller,
+                    ToPoller::AddRegions {
+                        port: id,
+                        epoch,
+                        small,
+                        large,
+                        receive,
+                    },
+                );
             }
             Registered::Smaller => port.statistics.registrations_failed += 1,
             Registered::Failed(error) => {
@@ -239,7 +284,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 let missing: u64 = service.shortage.iter().map(super::arming::MemoryJob::bytes).sum();
                 let message = format!("{missing} bytes are still missing: {error}");
                 let reason = Reason::new("MemoryPartlyRegistered", message.clone());
-                let event = Reported::MemoryRegistration { listener, result: "failed", message };
+                let event = Reported::MemoryRegistration {
+                    listener,
+                    result: "failed",
+                    message,
+                };
                 self.journal.report(event, now);
                 self.feed(id, Event::RegistrationStalled, Some(reason), now);
             }
@@ -250,7 +299,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     pub(super) fn share_returned(&mut self, poller: usize, resources: Box<PortResources<P>>, now: Now) {
         let (id, epoch) = (resources.port, resources.epoch.0);
         let Some(port) = self.ports.get_mut(&id) else { return };
-        let Some(service) = port.epochs.get_mut(&epoch) else { return };
+        let Some(service) = port.epochs.get_mut(&epoch) else {
+            return;
+        };
         if let Some(share) = service.shares.get_mut(poller) {
             share.queues = None;
             share.memory_regions = 0;
@@ -260,7 +311,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if service.shares_out() > 0 {
             return;
         }
-        let Some(service) = port.epochs.remove(&epoch) else { return };
+        let Some(service) = port.epochs.remove(&epoch) else {
+            return;
+        };
         if service.quarantined {
             self.feed(id, Event::LateWorkFinished, None, now);
             return;
@@ -283,7 +336,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     fn quarantine(&mut self, id: PortId, epoch: u64, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
-        let Some(service) = port.epochs.get_mut(&epoch) else { return };
+        let Some(service) = port.epochs.get_mut(&epoch) else {
+            return;
+        };
         service.quarantined = true;
         let (since, queue_pairs) = service.drain.unwrap_or((now.instant, 0));
         let duration = now.instant.saturating_duration_since(since);
@@ -315,7 +370,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// A port's device is gone.
     pub(super) fn lose_device(&mut self, id: PortId, reason: Reason, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
-        let device = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.device.clone());
+        let device = port
+            .endpoint
+            .as_ref()
+            .map_or_else(String::new, |endpoint| endpoint.device.clone());
         let message = reason.message.clone();
         self.journal.report(Reported::DeviceFatal { device, message }, now);
         self.feed(id, Event::DeviceRemoved, Some(reason), now);
@@ -329,8 +387,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     pub(super) fn run_port_timers(&mut self, now: Now) {
         let is_due = |port: &&Port<P>| {
-            port.arming.is_none()
-                && deadline(&port.settings, &port.state).is_some_and(|at| at <= now.instant)
+            port.arming.is_none() && deadline(&port.settings, &port.state).is_some_and(|at| at <= now.instant)
         };
         let due: Vec<PortId> = self.ports.values().filter(is_due).map(|port| port.id).collect();
         for id in due {
@@ -351,9 +408,10 @@ fn count_registrations<P: Provider>(port: &mut Port<P>) -> bool {
 fn default_reason<P: Provider>(before: &Phase, after: &Phase, port: &Port<P>) -> Reason {
     let epoch = port.state.epoch;
     match (before, after) {
-        (Phase::Holding { .. }, Phase::Serving | Phase::Degraded { .. }) => {
-            Reason::new("LinkBackInTime", "the link came back within the hold time; connections go on")
-        }
+        (Phase::Holding { .. }, Phase::Serving | Phase::Degraded { .. }) => Reason::new(
+            "LinkBackInTime",
+            "the link came back within the hold time; connections go on",
+        ),
         (_, Phase::Serving) => Reason::new("Serving", "all resources are there"),
         (_, Phase::Degraded { .. }) => Reason::new("MemoryPartlyRegistered", "memory is still missing"),
         (_, Phase::Arming { .. }) => Reason::new("Arming", "building resources"),
@@ -369,9 +427,10 @@ fn default_reason<P: Provider>(before: &Phase, after: &Phase, port: &Port<P>) ->
             "DrainTimedOut",
             format!("work of epoch {epoch} did not finish by the drain's deadline; its memory is kept until it does"),
         ),
-        (_, Phase::Failed { .. }) => {
-            Reason::new("DeviceFatal", "the device reported a fatal error; it is tried again at long intervals")
-        }
+        (_, Phase::Failed { .. }) => Reason::new(
+            "DeviceFatal",
+            "the device reported a fatal error; it is tried again at long intervals",
+        ),
         (_, Phase::Holding { .. }) => Reason::new("LinkDown", "the link went down moments ago"),
         (_, Phase::Draining { .. }) => port.reason.clone(),
     }

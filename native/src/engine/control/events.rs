@@ -213,14 +213,24 @@ impl Event {
                 "Degraded" | "Holding" | "Draining" | "Quarantined" => Level::Warning,
                 _ => Level::Info,
             },
-            Self::NamespaceState { state, .. } => if *state == "Failed" { Level::Error } else { Level::Info },
+            Self::NamespaceState { state, .. } => {
+                if *state == "Failed" {
+                    Level::Error
+                } else {
+                    Level::Info
+                }
+            }
             Self::MemoryRegistration { result, .. } => match *result {
                 "failed" => Level::Error,
                 "partial" => Level::Warning,
                 _ => Level::Info,
             },
             Self::DrainFinished { result, .. } | Self::Drained { result } => {
-                if *result == "completed" { Level::Info } else { Level::Error }
+                if *result == "completed" {
+                    Level::Info
+                } else {
+                    Level::Error
+                }
             }
             Self::DeviceFatal { .. } | Self::BackendError { .. } | Self::Fatal { .. } => Level::Error,
         }
@@ -273,6 +283,9 @@ mod tests {
             reason: None,
         });
         let text = serde_json::to_string(&host).unwrap();
-        assert!(text.starts_with(r#"{"type":"hostConnected","subsystem":"nqn.a","hostNqn":"nqn.b","controllerId":1"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"type":"hostConnected","subsystem":"nqn.a","hostNqn":"nqn.b","controllerId":1"#),
+            "{text}"
+        );
     }
 }

@@ -28,11 +28,19 @@ pub struct Hosts {
 impl Hosts {
     pub(super) fn connected(&mut self, poller: usize, identity: HostIdentity, now: Now) {
         let key = (poller, identity.subsystem_nqn.clone(), identity.controller_id);
-        self.hosts.insert(key, Host { identity, queue_pairs: 1, since_unix_ms: now.unix_ms });
+        self.hosts.insert(
+            key,
+            Host {
+                identity,
+                queue_pairs: 1,
+                since_unix_ms: now.unix_ms,
+            },
+        );
     }
 
     pub(super) fn disconnected(&mut self, poller: usize, identity: &HostIdentity) {
-        self.hosts.remove(&(poller, identity.subsystem_nqn.clone(), identity.controller_id));
+        self.hosts
+            .remove(&(poller, identity.subsystem_nqn.clone(), identity.controller_id));
     }
 
     pub(super) fn queues(&mut self, poller: usize, subsystem_nqn: &str, controller_id: u16, queue_pairs: u16) {

@@ -34,12 +34,18 @@ impl Journal {
             self.dropped += 1;
             return;
         }
-        self.reports.push_back(Report { time_ms: now.unix_ms, level, event });
+        self.reports.push_back(Report {
+            time_ms: now.unix_ms,
+            level,
+            event,
+        });
     }
 
     /// Reports an event of a kind that may come in a flood.
     pub fn report_limited(&mut self, event: Event, now: Now) {
-        let fresh = self.window_since.is_none_or(|since| now.instant.saturating_duration_since(since) >= WINDOW);
+        let fresh = self
+            .window_since
+            .is_none_or(|since| now.instant.saturating_duration_since(since) >= WINDOW);
         if fresh {
             self.window_since = Some(now.instant);
             self.in_window = 0;
@@ -78,7 +84,13 @@ mod tests {
                     host_nqn: None,
                     subsystem: None,
                 };
-                journal.report_limited(event, Now { instant: start + at, unix_ms: 0 });
+                journal.report_limited(
+                    event,
+                    Now {
+                        instant: start + at,
+                        unix_ms: 0,
+                    },
+                );
             }
         };
         flood(&mut journal, Duration::ZERO);

@@ -12,41 +12,65 @@ use crate::provider::{AsyncEvent, DeviceInfo, PortState, Provider};
 const ASYNC_EVENTS_PER_STEP: usize = 256;
 
 impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
-    /// Takes what devices report.
+    /// Takes what devices report. Events belong to a device and not to whoever has it open, so each device is asked
+    /// once, and every port on it hears.
     pub(super) fn take_async_events(&mut self, now: Now) {
+        let mut asked: Vec<String> = Vec::new();
         let ids: Vec<PortId> = self.ports.keys().copied().collect();
         for id in ids {
-            let Some(port) = self.ports.get(&id) else { continue };
+            let Some((port, name)) = self.ports.get(&id).and_then(|port| Some((port, port.device_name()?))) else {
+                continue;
+            };
+            if asked.contains(&name) {
+                continue;
+            }
             let mut events = Vec::new();
             for device in port.devices() {
                 let next = || self.provider.next_async_event(device);
                 events.extend(std::iter::from_fn(next).take(ASYNC_EVENTS_PER_STEP));
             }
             for event in events {
-                self.async_event(id, event, now);
+                self.async_event(&name, event, now);
             }
+            asked.push(name);
         }
     }
 
-    fn async_event(&mut self, id: PortId, event: AsyncEvent, now: Now) {
+    fn async_event(&mut self, device: &str, event: AsyncEvent, now: Now) {
+        let on_device: Vec<PortId> = self
+            .ports
+            .values()
+            .filter(|port| port.device_name().as_deref() == Some(device))
+            .map(|port| port.id)
+            .collect();
+        if event == AsyncEvent::DeviceFatal {
+            let event = Reported::DeviceFatal {
+                device: device.to_owned(),
+                message: fatal_message(device),
+            };
+            self.journal.report(event, now);
+        }
+        for id in on_device {
+            self.port_async_event(id, device, event, now);
+        }
+    }
+
+    fn port_async_event(&mut self, id: PortId, device: &str, event: AsyncEvent, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
         *port.statistics.async_events.entry(async_event_name(event)).or_default() += 1;
         match event {
             AsyncEvent::PortError | AsyncEvent::PortActive | AsyncEvent::GidChange => self.levels_stale = true,
             AsyncEvent::DeviceFatal => {
                 port.statistics.device_fatal += 1;
-                let device = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.device.clone());
-                let message = format!(
-                    "RDMA device {device} reported a fatal error; the port drains and is tried again at long \
-                     intervals; if that does not help, reset the device or its driver"
-                );
-                let event = Reported::DeviceFatal { device, message: message.clone() };
-                self.journal.report(event, now);
-                self.feed(id, Event::DeviceFatal, Some(Reason::new("DeviceFatal", message)), now);
+                let reason = Reason::new("DeviceFatal", fatal_message(device));
+                self.feed(id, Event::DeviceFatal, Some(reason), now);
             }
             AsyncEvent::QueuePairFatal(number) => self.queue_pair_fatal(id, number),
             AsyncEvent::CompletionQueueError | AsyncEvent::SharedReceiveQueueError => {
-                let message = format!("the device reported {} ; the port is built anew", async_event_name(event));
+                let message = format!(
+                    "device {device} reported {}; the port is built anew",
+                    async_event_name(event)
+                );
                 self.feed(id, Event::Restart, Some(Reason::new("QueueError", message)), now);
             }
             // A hint that nothing waits for: some devices never send it.
@@ -76,7 +100,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         for id in ids {
             self.follow_port(id, &devices, problem.as_ref(), now);
         }
-        if self.ports.values().any(|port| port.unresolved.is_some() && !port.removed) {
+        if self
+            .ports
+            .values()
+            .any(|port| port.unresolved.is_some() && !port.removed)
+        {
             self.recheck_at = Some(now.instant + RECHECK);
         }
     }
@@ -99,7 +127,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
             Err(reason) => {
                 // Without any device, why there is none says more.
-                let reason = problem.filter(|_| reason.code == "NoRdmaDevice").cloned().unwrap_or(reason);
+                let reason = problem
+                    .filter(|_| reason.code == "NoRdmaDevice")
+                    .cloned()
+                    .unwrap_or(reason);
                 port.unresolved = Some(reason.clone());
                 let was_up = port.path_usable();
                 let event = if matches!(reason.code, "NoRdmaDevice" | "DeviceNotFound" | "RdmaUnavailable") {
@@ -119,7 +150,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     fn resolved(&mut self, id: PortId, endpoint: Endpoint, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
         let view = self.links.view();
-        let Some(link) = view.by_name(&endpoint.netdev) else { return };
+        let Some(link) = view.by_name(&endpoint.netdev) else {
+            return;
+        };
         let link_up = link.is_up();
         let flaps = (link.downs, view.removals(endpoint.ip));
         let seen = std::mem::replace(&mut port.seen_flaps, flaps);
@@ -129,7 +162,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let same = port.endpoint.as_ref() == Some(&endpoint);
         port.endpoint = Some(endpoint);
         if moved && was_up {
-            self.feed(id, Event::AddressLost, Some(Reason::new("AddressChanged", message)), now);
+            self.feed(
+                id,
+                Event::AddressLost,
+                Some(Reason::new("AddressChanged", message)),
+                now,
+            );
             self.link_changed(id, false, now);
         } else if same && seen.1 != flaps.1 && was_up {
             let reason = Reason::new("AddressChanged", "the address was removed and added again");
@@ -185,10 +223,28 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     fn link_changed(&mut self, id: PortId, up: bool, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
         let statistics = &mut port.statistics;
-        *(if up { &mut statistics.link_ups } else { &mut statistics.link_downs }) += 1;
-        let netdev = port.endpoint.as_ref().map_or_else(String::new, |endpoint| endpoint.netdev.clone());
-        let event = Reported::LinkState { listener: port.name.to_string(), netdev, up };
+        *(if up {
+            &mut statistics.link_ups
+        } else {
+            &mut statistics.link_downs
+        }) += 1;
+        let netdev = port
+            .endpoint
+            .as_ref()
+            .map_or_else(String::new, |endpoint| endpoint.netdev.clone());
+        let event = Reported::LinkState {
+            listener: port.name.to_string(),
+            netdev,
+            up,
+        };
         let level = if up { Level::Info } else { Level::Warning };
         self.journal.report_as(level, event, now);
     }
+}
+
+fn fatal_message(device: &str) -> String {
+    format!(
+        "RDMA device {device} reported a fatal error; its ports drain and are tried again at long intervals; if that \
+         does not help, reset the device or its driver"
+    )
 }

@@ -55,8 +55,8 @@ use connections::Connections;
 use events::Report;
 use hosts::Hosts;
 use journal::Journal;
-pub use pollers::{PollerHost, PollerLink};
 use pollers::Pollers;
+pub use pollers::{PollerHost, PollerLink};
 use port::Port;
 use quiesce::Quiesce;
 
@@ -173,7 +173,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.publish_model(now);
         self.release_finished(now);
         self.pollers.flush();
-        if more_connection_events { Some(now.instant) } else { self.next_deadline(now) }
+        if more_connection_events {
+            Some(now.instant)
+        } else {
+            self.next_deadline(now)
+        }
     }
 
     fn next_deadline(&self, now: Now) -> Option<Instant> {
@@ -184,7 +188,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if busy {
             return Some(now.instant);
         }
-        let ports = self.ports.values().filter_map(|port| lifecycle::deadline(&port.settings, &port.state));
+        let ports = self
+            .ports
+            .values()
+            .filter_map(|port| lifecycle::deadline(&port.settings, &port.state));
         let mailboxes = self.pollers.has_waiting().then(|| now.instant + MAILBOX_RETRY);
         let others = [
             self.connections.deadline(),
@@ -204,6 +211,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let devices = self.ports.values().flat_map(Port::devices);
         let devices = devices.filter_map(|device| self.provider.async_event_fd(device));
         fixed.into_iter().flatten().chain(devices).collect()
+    }
+
+    /// A poller has said something that no step has heard yet.
+    #[must_use]
+    pub fn has_messages(&mut self) -> bool {
+        self.pollers.has_messages()
     }
 
     /// What was reported since the last call, oldest first.
@@ -238,7 +251,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// Lets go of listeners that are not wanted any more and of ports that the desired state has no more.
     fn release_finished(&mut self, now: Now) {
         let finished = |port: &Port<P>| port.is_at_rest() && !port.state.wanted;
-        if self.ports.values().any(|port| finished(port) && port.listener.is_some()) {
+        if self
+            .ports
+            .values()
+            .any(|port| finished(port) && port.listener.is_some())
+        {
             // A listener that goes with a request in it would answer it, whatever the link does.
             while self.take_connection_events(now) {}
             for port in self.ports.values_mut().filter(|port| finished(port)) {
@@ -247,12 +264,17 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             self.reject_unwanted(now);
         }
         let connections = &self.connections;
-        self.ports.retain(|id, port| !(port.removed && finished(port) && connections.of_port(*id) == 0));
+        self.ports
+            .retain(|id, port| !(port.removed && finished(port) && connections.of_port(*id) == 0));
     }
 
     fn reject_unwanted(&mut self, now: Now) {
-        let unwanted: Vec<PortId> =
-            self.ports.values().filter(|port| !port.state.wanted).map(|port| port.id).collect();
+        let unwanted: Vec<PortId> = self
+            .ports
+            .values()
+            .filter(|port| !port.state.wanted)
+            .map(|port| port.id)
+            .collect();
         for id in unwanted {
             self.reject_waiting(id, now);
         }

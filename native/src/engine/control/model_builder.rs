@@ -37,7 +37,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if self.model_stale {
             self.model_stale = false;
             if let Some(model) = self.build_model() {
-                let differs = Model { revision: self.model.revision, ..model.clone() } != *self.model;
+                let differs = Model {
+                    revision: self.model.revision,
+                    ..model.clone()
+                } != *self.model;
                 if differs {
                     self.model = Arc::new(model);
                 }
@@ -51,7 +54,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             self.pollers.tell_all(|| ToPoller::DetachBacking(id));
         }
         if std::mem::take(&mut self.applied_pending) {
-            self.journal.report(Event::Applied { generation: self.generation }, now);
+            self.journal.report(
+                Event::Applied {
+                    generation: self.generation,
+                },
+                now,
+            );
         }
     }
 
@@ -61,7 +69,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             let served = subsystem.namespaces.iter().filter_map(|namespace| {
                 let (id, facts, uuid) = self.backings.ready(&(subsystem.nqn.clone(), namespace.nsid))?;
                 // While a backing cannot be replaced as asked for, it goes on under its own identity.
-                Some(Namespace { uuid, ..namespace.served_from(&subsystem.nqn, id, &facts) })
+                Some(Namespace {
+                    uuid,
+                    ..namespace.served_from(&subsystem.nqn, id, &facts)
+                })
             });
             Arc::new(subsystem.served_with(served.collect()))
         });

@@ -53,6 +53,8 @@ struct Remote<P: Provider, B: Backend> {
     waiting: VecDeque<ToPoller<P, B>>,
     quiet: bool,
     stopped: bool,
+    /// A message taken from the mailbox and not looked at yet.
+    heard: Option<ToControl<P>>,
 }
 
 /// Where the set of pollers stands.
@@ -125,6 +127,16 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
             Stage::Starting { not_before } => not_before,
             _ => None,
         }
+    }
+
+    /// A poller has said something. Takes one message of each to find out; it is heard first at the next step.
+    pub(super) fn has_messages(&mut self) -> bool {
+        for remote in &mut self.remotes {
+            if remote.heard.is_none() {
+                remote.heard = remote.link.from.take();
+            }
+        }
+        self.remotes.iter().any(|remote| remote.heard.is_some())
     }
 
     /// Sends, in order, whatever the mailbox's room.
@@ -220,8 +232,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 self.start_pollers(now);
             }
             Stage::Draining => {
-                let serving: Vec<_> =
-                    self.ports.values().filter(|port| port.state.wanted).map(|port| port.id).collect();
+                let serving: Vec<_> = self
+                    .ports
+                    .values()
+                    .filter(|port| port.state.wanted)
+                    .map(|port| port.id)
+                    .collect();
                 let reason = || Reason::new("PollersChanging", "the number of pollers changes");
                 for id in serving {
                     self.feed(id, lifecycle::Event::Stop, Some(reason()), now);
@@ -232,7 +248,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
             Stage::Stopping if !self.pollers.leaving && self.pollers.remotes.iter().all(|remote| remote.stopped) => {
                 let gone = std::mem::take(&mut self.pollers.remotes);
-                self.pollers.retired.extend(gone.into_iter().map(|remote| remote.link.counters));
+                self.pollers
+                    .retired
+                    .extend(gone.into_iter().map(|remote| remote.link.counters));
                 self.backings.all_detached(&mut self.journal, now);
                 self.start_pollers(now);
             }
@@ -249,7 +267,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 count: u16::try_from(count).unwrap_or(u16::MAX),
             };
             match self.pollers.host.start(place, self.pollers.mode, &self.model) {
-                Ok(link) => remotes.push(Remote { link, waiting: VecDeque::new(), quiet: false, stopped: false }),
+                Ok(link) => remotes.push(Remote {
+                    link,
+                    waiting: VecDeque::new(),
+                    quiet: false,
+                    stopped: false,
+                    heard: None,
+                }),
                 Err(reason) => {
                     for remote in &remotes {
                         // A poller that never had anything leaves at once.
@@ -263,7 +287,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     };
                     self.journal.report_as(Level::Error, event, now);
                     self.pollers.remotes.clear();
-                    self.pollers.stage = Stage::Starting { not_before: Some(now.instant + START_RETRY) };
+                    self.pollers.stage = Stage::Starting {
+                        not_before: Some(now.instant + START_RETRY),
+                    };
                     return;
                 }
             }
@@ -272,13 +298,19 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.pollers.stage = Stage::Running;
         let open: Vec<_> = self.backings.open_ones().collect();
         for (id, backing) in open {
-            self.pollers.tell_all(|| ToPoller::AttachBacking(id, Arc::clone(&backing)));
+            self.pollers
+                .tell_all(|| ToPoller::AttachBacking(id, Arc::clone(&backing)));
         }
         self.model_stale = true;
         for port in self.ports.values_mut() {
             port.counters = (0..count).map(|_| Arc::default()).collect();
         }
-        let wanted: Vec<_> = self.ports.values().filter(|port| !port.removed).map(|port| port.id).collect();
+        let wanted: Vec<_> = self
+            .ports
+            .values()
+            .filter(|port| !port.removed)
+            .map(|port| port.id)
+            .collect();
         if self.quiesce.is_none() {
             for id in wanted {
                 self.feed(id, lifecycle::Event::Start, None, now);
@@ -289,7 +321,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     pub(super) fn take_poller_messages(&mut self, now: Now) {
         for poller in 0..self.pollers.remotes.len() {
             for _ in 0..MESSAGES_PER_STEP {
-                let Some(message) = self.pollers.remotes[poller].link.from.take() else { break };
+                let remote = &mut self.pollers.remotes[poller];
+                let Some(message) = remote.heard.take().or_else(|| remote.link.from.take()) else {
+                    break;
+                };
                 self.poller_message(poller, message, now);
             }
         }
@@ -299,11 +334,20 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         match message {
             ToControl::Adopted(key, handle) => self.adopted(key, handle, now),
             ToControl::Refused(key, queue_pair) => self.refused(key, queue_pair, now),
-            ToControl::QueuePairDrained { connection, queue_pair, reason } => {
+            ToControl::QueuePairDrained {
+                connection,
+                queue_pair,
+                reason,
+            } => {
                 self.queue_pair_drained(connection, queue_pair, reason, now);
             }
             ToControl::PortDrained(resources) => self.share_returned(poller, resources, now),
-            ToControl::PortQuarantined { port, epoch, queue_pairs, backend_ios } => {
+            ToControl::PortQuarantined {
+                port,
+                epoch,
+                queue_pairs,
+                backend_ios,
+            } => {
                 self.share_quarantined(port, epoch, queue_pairs, backend_ios);
             }
             ToControl::BackingDetached(id) => self.backings.detached(id, &mut self.journal, now),
@@ -324,10 +368,19 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 let fields = host_fields(&host, Some(close_reason_name(reason)));
                 self.journal.report(Event::HostDisconnected(fields), now);
             }
-            PollerEvent::HostQueues { subsystem_nqn, controller_id, queue_pairs } => {
+            PollerEvent::HostQueues {
+                subsystem_nqn,
+                controller_id,
+                queue_pairs,
+            } => {
                 self.hosts.queues(poller, &subsystem_nqn, controller_id, queue_pairs);
             }
-            PollerEvent::ConnectRefused { host_nqn, subsystem_nqn, source, reason } => {
+            PollerEvent::ConnectRefused {
+                host_nqn,
+                subsystem_nqn,
+                source,
+                reason,
+            } => {
                 let event = Event::ConnectRejected {
                     reason,
                     source,
@@ -336,8 +389,16 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 };
                 self.journal.report_limited(event, now);
             }
-            PollerEvent::BackendError { subsystem_nqn, namespace_id, errno } => {
-                let event = Event::BackendError { subsystem: subsystem_nqn, nsid: namespace_id, errno };
+            PollerEvent::BackendError {
+                subsystem_nqn,
+                namespace_id,
+                errno,
+            } => {
+                let event = Event::BackendError {
+                    subsystem: subsystem_nqn,
+                    nsid: namespace_id,
+                    errno,
+                };
                 self.journal.report_limited(event, now);
             }
         }

@@ -36,7 +36,10 @@ pub struct Reason {
 impl Reason {
     /// A reason.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -183,7 +186,11 @@ impl<P: Provider> Port<P> {
     /// The epoch that serves, holds or drains.
     #[must_use]
     pub fn service(&self) -> Option<&Service<P>> {
-        if self.state.phase.holds_epoch() { self.epochs.get(&self.state.epoch) } else { None }
+        if self.state.phase.holds_epoch() {
+            self.epochs.get(&self.state.epoch)
+        } else {
+            None
+        }
     }
 
     /// Messages may be sent through the connection manager: the link is up, the address is there.
@@ -202,6 +209,18 @@ impl<P: Provider> Port<P> {
     pub fn devices(&self) -> impl Iterator<Item = &P::Device> {
         let arming = self.arming.as_ref().and_then(Arming::device);
         self.epochs.values().map(|service| &service.device).chain(arming)
+    }
+
+    /// Name of the device it has open.
+    #[must_use]
+    pub fn device_name(&self) -> Option<String> {
+        let served = self
+            .epochs
+            .values()
+            .next_back()
+            .map(|service| service.device_name.clone());
+        let arming = || self.arming.as_ref().filter(|arming| arming.device().is_some());
+        served.or_else(|| arming().map(|arming| arming.device_name().to_owned()))
     }
 
     /// Nothing of it is left but its statistics.

@@ -50,7 +50,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         let until = now.instant + timeout / QUIETING_SHARE;
         let not_before = (now.instant + GRACE).min(until);
-        self.quiesce = Some(Quiesce { stage: Stage::Quieting { not_before, until }, deadline });
+        self.quiesce = Some(Quiesce {
+            stage: Stage::Quieting { not_before, until },
+            deadline,
+        });
         self.model_stale = true;
         self.publish_model(now);
         self.pollers.tell_all(|| ToPoller::Quiesce);
@@ -75,7 +78,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// The drain of the whole process is over.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        matches!(self.quiesce, Some(Quiesce { stage: Stage::Drained { .. }, .. }))
+        matches!(
+            self.quiesce,
+            Some(Quiesce {
+                stage: Stage::Drained { .. },
+                ..
+            })
+        )
     }
 
     /// `Running`, `Draining` or `Drained`.
@@ -90,9 +99,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     pub(super) fn quiesce_deadline(&self) -> Option<Instant> {
         match self.quiesce?.stage {
-            Stage::Quieting { not_before, until } => {
-                Some(if self.pollers.all_quiet() { not_before } else { until })
-            }
+            Stage::Quieting { not_before, until } => Some(if self.pollers.all_quiet() { not_before } else { until }),
             Stage::Draining => Some(self.quiesce?.deadline),
             Stage::Drained { .. } => None,
         }

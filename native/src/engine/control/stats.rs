@@ -29,7 +29,10 @@ impl DurationHistogram {
     /// Counts one duration.
     pub fn record(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
-        let bucket = BOUNDS_SECONDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS_SECONDS.len());
+        let bucket = BOUNDS_SECONDS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(BOUNDS_SECONDS.len());
         self.counts[bucket] += 1;
         self.sum_seconds += seconds;
     }
@@ -48,8 +51,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// The statistics now. `event_ring_dropped`: events that the runtime's ring had no room for.
     #[must_use]
     pub fn statistics(&self, event_ring_dropped: u64) -> Value {
-        let listeners: Vec<Value> =
-            self.ports.values().filter(|port| !port.removed).map(|port| self.listener(port)).collect();
+        let listeners: Vec<Value> = self
+            .ports
+            .values()
+            .filter(|port| !port.removed)
+            .map(|port| self.listener(port))
+            .collect();
         let hosts: Vec<Value> = self.hosts.iter().take(HOSTS_SHOWN_MAX).map(shown_host).collect();
         let sum = |field: fn(&PollerCounters) -> &Counter| -> u64 {
             self.pollers.all_counters().map(|counters| field(counters).get()).sum()
@@ -132,7 +139,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             let (state, reason, message, size_bytes, volatile) = match &entry.state {
                 State::Opening => ("Opening", "", "", 0, false),
                 State::Ready { facts, .. } => {
-                    let problem = entry.replacement.as_ref().and_then(|replacement| replacement.problem.as_ref());
+                    let problem = entry
+                        .replacement
+                        .as_ref()
+                        .and_then(|replacement| replacement.problem.as_ref());
                     let (reason, message) = problem.map_or(("", ""), |(reason, message)| (*reason, message.as_str()));
                     ("Ready", reason, message, facts.size_bytes, facts.volatile)
                 }
@@ -163,7 +173,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 count += more_count;
                 bytes += more_bytes;
             }
-            let histograms = self.pollers.all_counters().map(|one| &one.operations[operation as usize].duration);
+            let histograms = self
+                .pollers
+                .all_counters()
+                .map(|one| &one.operations[operation as usize].duration);
             let value = json!({"count": count, "bytes": bytes, "duration": shown_histogram(histograms)});
             (operation.name().to_owned(), value)
         });
@@ -174,7 +187,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let failed = StatusCode::ALL.iter().filter(|code| **code != StatusCode::Success);
         let shown = failed.map(|code| {
             let count = |counters: &PollerCounters| counters.errors[code.index()].get();
-            (code.name().to_owned(), self.pollers.all_counters().map(count).sum::<u64>().into())
+            (
+                code.name().to_owned(),
+                self.pollers.all_counters().map(count).sum::<u64>().into(),
+            )
         });
         Value::Object(shown.collect())
     }
