@@ -311,9 +311,10 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     fn limits(&self, device: &Self::Device) -> Result<DeviceLimits, ProviderError>;
     /// The port's level now.
     fn port_state(&self, device: &Self::Device) -> Result<PortState, ProviderError>;
-    /// Descriptor that becomes readable on async events; `None` if the provider has none (`sim`).
+    /// Descriptor that becomes readable on async events; `None` if the provider has none (`sim`, unless told to).
     fn async_event_fd(&self, device: &Self::Device) -> Option<RawFd>;
-    /// The next async event, acknowledged; `None` when there is none now.
+    /// The next async event, acknowledged; `None` when there is none now. Events belong to the device and not to a
+    /// handle: whoever opens a device twice must read them in one place.
     fn next_async_event(&self, device: &Self::Device) -> Option<AsyncEvent>;
 
     /// `ibv_alloc_pd`.
@@ -349,7 +350,7 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     ) -> Result<Self::QueuePair, ProviderError>;
     /// The queue pair's number.
     fn queue_pair_number(&self, queue_pair: &Self::QueuePair) -> u32;
-    /// INIT → RTR → RTS for this connection, with our own retry counts and timeout.
+    /// INIT → RTR → RTS for this connection, with our own retry counts and timeout. Call it before the accept.
     fn ready_queue_pair(
         &self,
         queue_pair: &mut Self::QueuePair,
@@ -365,7 +366,9 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
         queue: &Self::SharedReceiveQueue,
         requests: &[ReceiveWorkRequest],
     ) -> Result<(), (usize, ProviderError)>;
-    /// Posts a chain of sends with one doorbell. On error the count that was posted is in the error.
+    /// Posts a chain of sends with one doorbell (`verbs`: one for each 32). On error the count that was posted is in the
+    /// error: fail the queue pair then. A posted unsignaled request that was executed before the failure makes no
+    /// completion of its own, ever; one that was not is flushed.
     fn post_sends(
         &self,
         queue_pair: &mut Self::QueuePair,
@@ -379,12 +382,13 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     ) -> Result<usize, ProviderError>;
     /// Asks for one notification at the next completion (`ibv_req_notify_cq`). Poll once more after it.
     fn arm_completion_queue(&self, queue: &Self::CompletionQueue) -> Result<(), ProviderError>;
-    /// Descriptor that becomes readable on notification; `None` if the provider has none (`sim`).
+    /// Descriptor that becomes readable on notification; `None` if the provider has none (`sim`, unless told to).
     fn completion_fd(&self, queue: &Self::CompletionQueue) -> Option<RawFd>;
     /// Takes and acknowledges pending notifications.
     fn take_completion_notifications(&self, queue: &Self::CompletionQueue);
 
-    /// Descriptor of the connection manager's event channel; `None` if the provider has none (`sim`).
+    /// Descriptor of the connection manager's event channel; `None` if the provider has none (`sim`, unless told to), or
+    /// RDMA is not there yet: ask again after a successful [`Provider::listen`].
     fn connection_event_fd(&self) -> Option<RawFd>;
     /// The next connection manager event, acknowledged; `None` when there is none now.
     fn next_connection_event(&self) -> Option<ConnectionEvent<Self>>;
@@ -404,7 +408,9 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     ) -> Result<(), ProviderError>;
     /// Rejects with private data (`recfmt`, `sts`).
     fn reject(&self, connection: &Self::ConnectionId, private_data: &[u8]) -> Result<(), ProviderError>;
-    /// Sends a disconnect. Never call it while the link is down.
+    /// Sends a disconnect, or answers the peer's. Never call it while the link is down. The `Disconnected` that follows
+    /// ours comes when the peer answers or the connection manager's retries run out (many seconds): do not wait for it
+    /// before dropping the identifier.
     fn disconnect(&self, connection: &Self::ConnectionId) -> Result<(), ProviderError>;
 }
 

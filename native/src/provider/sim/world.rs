@@ -194,6 +194,33 @@ impl SimWorld {
         }
     }
 
+    /// A seeded world with every fault that a correct engine must not notice more than a real network's: capsules that
+    /// arrive in two steps, receives lost or flushed when a queue pair fails, any behaviour of sends while the link is
+    /// down, lost acknowledgements, and `LAST_WQE_REACHED` events or none.
+    #[must_use]
+    pub fn adversarial(seed: u64) -> Self {
+        let world = Self::new(seed);
+        world.with(|world| {
+            let mut random = Random::new(!seed);
+            let mut coin = || random.below(2) == 0;
+            let faults = &mut world.faults;
+            faults.split_arrivals = coin();
+            faults.last_work_request_events = coin();
+            faults.interrupted_receive = if coin() {
+                InterruptedReceive::Lost
+            } else {
+                InterruptedReceive::Flushed
+            };
+            faults.transmit_while_down = match (coin(), coin()) {
+                (true, _) => TransmitWhileDown::LocalOperationError,
+                (false, true) => TransmitWhileDown::RetryExceeded,
+                (false, false) => TransmitWhileDown::Stuck,
+            };
+            faults.delivered_despite_error = if coin() { 300 } else { 0 };
+        });
+        world
+    }
+
     /// A world in which what was asked for first happens first.
     #[must_use]
     pub fn in_order() -> Self {

@@ -82,19 +82,9 @@ impl Link {
 }
 
 fn run(seed: u64) -> Vec<WorkCompletion> {
-    let sim = SimWorld::new(seed);
+    let sim = SimWorld::adversarial(seed);
     let mut choices = Choices(seed);
     let mut trace = Vec::new();
-    let interrupted = [InterruptedReceive::Flushed, InterruptedReceive::Lost];
-    sim.split_arrivals(interrupted[choices.below(2) as usize]);
-    sim.set_transmit_while_down(
-        [
-            TransmitWhileDown::LocalOperationError,
-            TransmitWhileDown::RetryExceeded,
-            TransmitWhileDown::Stuck,
-        ][choices.below(3) as usize],
-    );
-    sim.deliver_despite_errors(300);
     sim.fail_completions_randomly(10, 12);
     let (target, host) = target_in(&sim);
     let region = host.register(4096);
