@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::engine::list::{LinkKind, RequestList};
 use crate::engine::messages::{CloseReason, ConnectionKey, Handle, NewQueuePair};
+use crate::engine::share::Moment;
 use crate::nvme::completion::NO_FLOW_CONTROL;
 use crate::provider::Provider;
 
@@ -17,8 +18,8 @@ pub enum Service {
     Closing {
         /// Why.
         reason: CloseReason,
-        /// Step in which it was put into the error state.
-        since_step: u64,
+        /// When it was put into the error state, in the life of its completion queue.
+        since: Moment,
         /// The drain's deadline passed over it.
         quarantined: bool,
     },

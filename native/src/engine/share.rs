@@ -44,6 +44,49 @@ pub struct WaitingCapsule {
     pub length: u32,
 }
 
+/// What was seen of a completion queue, to know when everything that stood in it at some moment was taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CompletionQueueLook {
+    /// Completions taken so far.
+    taken: u64,
+    /// The last step that found the queue empty.
+    empty_in_step: u64,
+}
+
+impl CompletionQueueLook {
+    /// `count` completions were taken. Only none at all says that the queue is empty: a device may give fewer than it
+    /// has.
+    pub fn taken(&mut self, count: usize, step: u64) {
+        self.taken += count as u64;
+        if count == 0 {
+            self.empty_in_step = step;
+        }
+    }
+
+    /// A moment to compare with.
+    #[must_use]
+    pub fn moment(&self, step: u64) -> Moment {
+        Moment {
+            step,
+            taken: self.taken,
+        }
+    }
+
+    /// Whether all that stood in the queue (of `entries` at most) at the moment was taken: it was empty since, or as
+    /// many were taken as it holds.
+    #[must_use]
+    pub fn has_passed(&self, moment: Moment, entries: u32) -> bool {
+        self.empty_in_step > moment.step || self.taken - moment.taken >= u64::from(entries)
+    }
+}
+
+/// A moment in the life of a completion queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    step: u64,
+    taken: u64,
+}
+
 /// One port, one epoch, one poller.
 #[derive(Debug)]
 pub struct Share<P: Provider> {
@@ -59,8 +102,8 @@ pub struct Share<P: Provider> {
     backlog: [VecDeque<WaitingCapsule>; 2],
     /// Queue pairs by their number.
     pub numbers: HashMap<u32, Handle>,
-    /// The last step in which the completion queue was found empty.
-    pub emptied_in_step: u64,
+    /// What was seen of the completion queue.
+    pub look: CompletionQueueLook,
     pools: [BufferPool; 2],
     response_slots: Vec<RegisteredSlot>,
     response_free: Vec<u32>,
@@ -101,7 +144,7 @@ impl<P: Provider> Share<P> {
             ],
             receives,
             numbers: HashMap::new(),
-            emptied_in_step: 0,
+            look: CompletionQueueLook::default(),
             pools,
             response_slots: Vec::new(),
             response_free: Vec::new(),
@@ -329,5 +372,26 @@ impl<P: Provider> Share<P> {
             self.resources.counters.buffers_free.subtract(pool.total() as u64);
         }
         self.resources
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_passed_once_the_queue_was_empty_or_its_length_was_taken() {
+        let mut look = CompletionQueueLook::default();
+        look.taken(3, 1);
+        let moment = look.moment(1);
+        look.taken(5, 2);
+        assert!(!look.has_passed(moment, 8), "fewer than asked for does not mean empty");
+        look.taken(3, 3);
+        assert!(look.has_passed(moment, 8));
+        let moment = look.moment(3);
+        look.taken(0, 3);
+        assert!(!look.has_passed(moment, 8), "empty before the moment, in the same step");
+        look.taken(0, 4);
+        assert!(look.has_passed(moment, 8));
     }
 }

@@ -63,14 +63,15 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     pub(super) fn take_down(&mut self, handle: Handle, reason: CloseReason) {
         let queue_pair = &mut self.queue_pairs[handle];
         assert!(queue_pair.is_active(), "a queue pair is taken down once");
+        let share = &self.shares[queue_pair.share];
         queue_pair.service = Service::Closing {
             reason,
-            since_step: self.step,
+            since: share.look.moment(self.step),
             quarantined: false,
         };
         // If even that fails, nothing is flushed: the drain's deadline then quarantines it.
         let _ = self.provider.fail_queue_pair(&mut queue_pair.verbs);
-        let counters = &self.shares[queue_pair.share].resources.counters;
+        let counters = &share.resources.counters;
         counters.queue_pairs_active.subtract(1);
         counters.queue_pairs_draining.increment();
         self.closing.push(handle);
@@ -153,11 +154,12 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     }
 
     fn is_drained(&self, queue_pair: &QueuePair<P>) -> bool {
-        let Service::Closing { since_step, .. } = queue_pair.service else {
+        let Service::Closing { since, .. } = queue_pair.service else {
             unreachable!("only closing queue pairs are in the list")
         };
-        // Capsules that arrived before the error state are in the completion queue still, until it was seen empty.
-        let swept = self.shares[queue_pair.share].emptied_in_step > since_step;
+        // Capsules that arrived before the error state may still stand in the completion queue.
+        let share = &self.shares[queue_pair.share];
+        let swept = share.look.has_passed(since, share.resources.sizing.completion_entries);
         swept && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
     }
 

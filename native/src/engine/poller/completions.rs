@@ -33,9 +33,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         let Ok(count) = self.provider.poll_completions(queue, &mut batch) else {
             return false;
         };
-        if count < BATCH {
-            self.shares[share].emptied_in_step = self.step;
-        }
+        self.shares[share].look.taken(count, self.step);
         for completion in &batch[..count] {
             match token::unpack(completion.token) {
                 Some((TokenKind::Receive, receive)) => self.complete_receive(share, receive, completion),

@@ -109,6 +109,8 @@ pub struct Poller<P: Provider, B: Backend> {
     unsubmitted: bool,
     /// Queue pairs with something to send.
     dirty: Vec<Handle>,
+    /// Requests whose RDMA WRITE was posted and whose SEND was not, and until when that may still fail.
+    orphans: Vec<(Handle, Instant)>,
     /// Queue pairs being taken down.
     closing: Vec<Handle>,
     /// An event request could not be answered for want of a request slot.
@@ -157,6 +159,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             backend_waiting: RequestList::new(LinkKind::Wait),
             unsubmitted: false,
             dirty: Vec::new(),
+            orphans: Vec::new(),
             closing: Vec::new(),
             events_blocked: false,
             quiesce: Quiesce::No,

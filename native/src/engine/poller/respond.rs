@@ -1,6 +1,8 @@
 //! Responses and doorbells. Everything that wants to be sent joins its queue pair's list; at the end of a step each
 //! queue pair posts as much as its send queue has room for, with one doorbell.
 
+use std::time::Duration;
+
 use arrayvec::ArrayVec;
 
 use crate::backend::Backend;
@@ -15,6 +17,10 @@ use crate::provider::{Provider, SendOperation, SendWorkRequest};
 
 /// Work requests posted with one doorbell.
 const CHAIN_MAX: usize = 32;
+
+/// How long after its queue pair's failure an RDMA WRITE without a SEND behind it may take to fail. Devices flush a
+/// failed queue pair in milliseconds.
+const ORPHAN_GRACE: Duration = Duration::from_secs(1);
 
 type Chain = ArrayVec<SendWorkRequest, CHAIN_MAX>;
 
@@ -79,10 +85,33 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             self.counters.send_work_requests.add(chain.len() as u64);
             let queue_pair = &mut self.queue_pairs[handle];
             if let Err((posted, _)) = self.provider.post_sends(&mut queue_pair.verbs, &chain) {
+                let posted = posted + self.complete_pair(handle, &chain[posted..]);
                 self.take_back(handle, &chain[posted..]);
                 return self.close_queue_pair(handle, CloseReason::TransportError);
             }
         }
+    }
+
+    /// After a chain broke in the middle: if the data's RDMA WRITE was posted and the SEND that answers for both was
+    /// not, posts that once more, so that there will be a completion to tell when the write is done. How many more
+    /// are posted.
+    fn complete_pair(&mut self, handle: Handle, unposted: &[SendWorkRequest]) -> usize {
+        let Some(first) = unposted.first() else { return 0 };
+        let (_, request) = token::unpack(first.token).expect("our own token");
+        // The data of a chain's own response is posted before it: so it is the response that is missing.
+        let missing = matches!(
+            first.operation,
+            SendOperation::Send | SendOperation::SendWithInvalidate { .. }
+        );
+        if !missing || !self.requests[request].posted.data {
+            return 0;
+        }
+        let queue_pair = &mut self.queue_pairs[handle];
+        usize::from(
+            self.provider
+                .post_sends(&mut queue_pair.verbs, std::slice::from_ref(first))
+                .is_ok(),
+        )
     }
 
     /// Takes requests from the send list, in order, as far as send queue and chain have room.
@@ -148,21 +177,37 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             match kind {
                 TokenKind::Fetch => posted.fetch = false,
                 TokenKind::Data => posted.data = false,
-                TokenKind::Response => self.take_back_response(handle, request),
+                TokenKind::Response => posted.response = false,
                 TokenKind::Receive | TokenKind::Backend => unreachable!("not a send"),
+            }
+            if kind == TokenKind::Response && posted.data && !unposted.iter().any(|other| is_data_of(other, request)) {
+                self.orphans.push((request, self.now + ORPHAN_GRACE));
+                self.schedule(self.now + ORPHAN_GRACE);
             }
         }
     }
 
-    /// If the data's RDMA WRITE was posted, nobody will say whether it was executed: its buffer is out of use until the
-    /// epoch ends, when its queue pair is destroyed before its memory.
-    fn take_back_response(&mut self, handle: Handle, request: Handle) {
-        let request = &mut self.requests[request];
-        request.posted.response = false;
-        if std::mem::take(&mut request.posted.data) {
-            self.queue_pairs[handle].return_credits(1);
+    /// Ends the RDMA WRITEs that were posted without the SEND behind them and did not fail either: they were executed,
+    /// silently. Their buffers stay out of use until the epoch ends, when queue pairs are destroyed before memory.
+    pub(super) fn end_orphans(&mut self) {
+        for (handle, deadline) in std::mem::take(&mut self.orphans) {
+            let Some(request) = self.requests.get_mut(handle) else {
+                continue;
+            };
+            if self.now < deadline {
+                self.orphans.push((handle, deadline));
+                self.schedule(deadline);
+                continue;
+            }
+            assert!(
+                request.abandoned && request.posted.data,
+                "an orphan ends with its completion, or here"
+            );
+            request.posted.data = false;
             let buffer = request.buffers[0].take().expect("data is sent from a buffer");
             self.shares[request.share].strand(buffer);
+            self.queue_pairs[request.queue_pair].return_credits(1);
+            self.release(handle);
         }
     }
 
@@ -246,6 +291,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             self.release(handle);
         }
     }
+}
+
+fn is_data_of(work_request: &SendWorkRequest, request: Handle) -> bool {
+    token::unpack(work_request.token) == Some((TokenKind::Data, request))
 }
 
 fn fetch(request: &mut Request, handle: Handle) -> SendWorkRequest {

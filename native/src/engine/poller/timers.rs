@@ -20,6 +20,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             return false;
         }
         self.timer = None;
+        self.end_orphans();
         let expired = self.expire_associations();
         let silent = self.expire_unconnected();
         for slot in self.shares.slots() {

@@ -124,6 +124,9 @@ pub struct Bench {
     /// New queue pairs are handed over with this many send-queue entries.
     pub send_work_requests_max: u32,
     connections: HashMap<u32, Connection>,
+    /// Identifiers of dropped associations, to be told when the link is up again.
+    kept: Vec<SimConnectionId>,
+    link_up: bool,
     connections_so_far: u32,
     inbox: Sender<ToTestPoller>,
     outbox: Receiver<ToControl<SimProvider>>,
@@ -148,7 +151,10 @@ impl Bench {
     }
 
     pub fn with_sizing(sizing: PortSizing) -> Self {
-        let world = SimWorld::in_order();
+        Self::in_world(SimWorld::in_order(), sizing)
+    }
+
+    pub fn in_world(world: SimWorld, sizing: PortSizing) -> Self {
         world.add_device(SimDeviceSpec::new("rxe0", "rdma0", target().ip()));
         let provider = world.provider();
         let listener = provider.listen(target(), 1, 64).unwrap();
@@ -175,6 +181,8 @@ impl Bench {
             now,
             send_work_requests_max: 256,
             connections: HashMap::new(),
+            kept: Vec::new(),
+            link_up: true,
             connections_so_far: 0,
             inbox,
             outbox,
@@ -296,7 +304,34 @@ impl Bench {
         known.into_iter().map(|(_, handle)| handle).collect()
     }
 
-    fn control(&mut self) -> bool {
+    /// Brings the device's own link up or down.
+    pub fn set_link(&mut self, link: LinkState) {
+        self.world.set_link("rxe0", link);
+        self.link_up = link != LinkState::Down;
+        if self.link_up {
+            for id in std::mem::take(&mut self.kept) {
+                self.let_go(id);
+            }
+        }
+    }
+
+    /// Tells the host of a dropped association; silent while the link is down.
+    fn let_go(&mut self, id: SimConnectionId) {
+        if self.link_up {
+            // It may be disconnected already, from the other side.
+            let _ = self.provider.disconnect(&id);
+        } else {
+            self.kept.push(id);
+        }
+    }
+
+    /// Whether the port is attached and not yet given back.
+    pub fn has_port(&self) -> bool {
+        self.port.is_some()
+    }
+
+    /// What the control thread does when it gets its turn.
+    pub fn control(&mut self) -> bool {
         let mut busy = false;
         while let Some(event) = self.provider.next_connection_event() {
             busy = true;
@@ -393,8 +428,7 @@ impl Bench {
             } => {
                 drop(queue_pair);
                 let connection = self.connections.remove(&connection.0.slot).unwrap();
-                // Real control waits for link-up with this; the tests that drain bring the link up first.
-                let _ = self.provider.disconnect(&connection.id);
+                self.let_go(connection.id);
                 self.told.push(Told::Drained(reason));
             }
             ToControl::PortDrained(resources) => {
@@ -430,7 +464,7 @@ impl Drop for Bench {
         if std::thread::panicking() {
             return;
         }
-        self.world.set_link("rxe0", LinkState::Up);
+        self.set_link(LinkState::Up);
         self.backend.hold(false);
         self.backend.fail(0);
         if let Some(port) = &self.port {

@@ -72,7 +72,7 @@ fn a_write_whose_data_had_not_arrived_is_dropped() {
     }
     bench.step();
     assert_eq!(bench.poller.request_count(), 1);
-    bench.world.set_link("rxe0", LinkState::Silent);
+    bench.set_link(LinkState::Silent);
     drain(&mut bench, 1, 15);
     assert!(bench.take_told().contains(&Told::PortDrained(Epoch(1))));
     assert!(bench.backend.executed().is_empty());

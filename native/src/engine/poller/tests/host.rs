@@ -39,6 +39,11 @@ pub fn keyed(region: HostRegion) -> DataPointer {
 
 /// Opens a queue pair; no Connect command yet.
 pub fn open_queue(bench: &mut Bench, sim: &SimHost, queue_id: u16, entries: u16) -> HostQueue {
+    try_open_queue(bench, sim, queue_id, entries).expect("the target accepts")
+}
+
+/// As [`open_queue`], where the target may be in trouble.
+pub fn try_open_queue(bench: &mut Bench, sim: &SimHost, queue_id: u16, entries: u16) -> Option<HostQueue> {
     let data = ConnectRequestData {
         queue_id,
         host_receive_queue_size: entries,
@@ -47,8 +52,7 @@ pub fn open_queue(bench: &mut Bench, sim: &SimHost, queue_id: u16, entries: u16)
     };
     let connection = sim.connect(target(), &data.encode());
     bench.run();
-    assert!(sim.is_connected(connection), "{:?}", sim.outcome(connection));
-    HostQueue { connection }
+    sim.is_connected(connection).then_some(HostQueue { connection })
 }
 
 pub fn decode(response: &HostResponse) -> Completion {
@@ -64,7 +68,12 @@ impl TestHost {
     }
 
     pub fn connect_as(bench: &mut Bench, sim: SimHost, nqn: &str, keep_alive_timeout_ms: u32) -> Self {
-        let admin = open_queue(bench, &sim, 0, 32);
+        Self::try_connect_as(bench, sim, nqn, keep_alive_timeout_ms).expect("the target takes the host")
+    }
+
+    /// As [`Self::connect_as`], where the target may be in trouble.
+    pub fn try_connect_as(bench: &mut Bench, sim: SimHost, nqn: &str, keep_alive_timeout_ms: u32) -> Option<Self> {
+        let admin = try_open_queue(bench, &sim, 0, 32)?;
         let mut host = Self {
             sim,
             nqn: nqn.to_owned(),
@@ -72,20 +81,25 @@ impl TestHost {
             controller_id: 0,
             next_command_id: Cell::new(0),
         };
-        let completion = host.connect_command(bench, admin, 0, 31, CONTROLLER_ID_DYNAMIC, keep_alive_timeout_ms);
-        assert!(completion.status.is_success(), "{}", completion.status);
+        let connect = host.connect_command_of(0, 31, CONTROLLER_ID_DYNAMIC, keep_alive_timeout_ms);
+        let completion = host.try_command(bench, admin, connect, &[])?;
         host.controller_id = completion.result as u16;
-        host.configure(bench, Configuration::ENABLE);
-        host
+        let enable = host.configure_command(Configuration::ENABLE);
+        host.try_command(bench, admin, enable, &[])?;
+        Some(host)
     }
 
-    pub fn configure(&self, bench: &mut Bench, configuration: Configuration) {
+    fn configure_command(&self, configuration: Configuration) -> Command {
         let access = PropertyAccess {
             wide: false,
             offset: offset::CC,
             value: u64::from(configuration.0),
         };
-        let completion = self.command(bench, self.admin, access.build_set(self.command_id()), &[]);
+        access.build_set(self.command_id())
+    }
+
+    pub fn configure(&self, bench: &mut Bench, configuration: Configuration) {
+        let completion = self.command(bench, self.admin, self.configure_command(configuration), &[]);
         assert!(completion.status.is_success(), "{}", completion.status);
     }
 
@@ -104,6 +118,17 @@ impl TestHost {
         controller_id: u16,
         keep_alive_timeout_ms: u32,
     ) -> Completion {
+        let connect = self.connect_command_of(queue_id, queue_size, controller_id, keep_alive_timeout_ms);
+        self.command(bench, queue, connect, &[])
+    }
+
+    fn connect_command_of(
+        &self,
+        queue_id: u16,
+        queue_size: u16,
+        controller_id: u16,
+        keep_alive_timeout_ms: u32,
+    ) -> Command {
         let connect = ConnectCommand {
             command_id: self.command_id(),
             record_format: 0,
@@ -113,7 +138,7 @@ impl TestHost {
             keep_alive_timeout_ms,
         };
         let region = self.sim.register_bytes(&self.connect_data(controller_id));
-        self.command(bench, queue, connect.build().data(keyed(region)).build(), &[])
+        connect.build().data(keyed(region)).build()
     }
 
     pub fn connect_data(&self, controller_id: u16) -> [u8; 1024] {
@@ -124,6 +149,14 @@ impl TestHost {
             host_nqn: self.nqn.clone(),
         }
         .encode()
+    }
+
+    /// Connects an I/O queue of 128 entries, where the target may be in trouble.
+    pub fn try_io_queue(&self, bench: &mut Bench, queue_id: u16) -> Option<HostQueue> {
+        let queue = try_open_queue(bench, &self.sim, queue_id, 128)?;
+        let connect = self.connect_command_of(queue_id, 127, self.controller_id, 0);
+        self.try_command(bench, queue, connect, &[])?;
+        Some(queue)
     }
 
     /// Connects an I/O queue of 128 entries, its data in the capsule.
@@ -159,6 +192,21 @@ impl TestHost {
         assert_eq!(responses.len(), 1, "one response to {command:?}");
         assert_eq!(responses[0].command_id, command.command_id());
         responses[0]
+    }
+
+    /// The completion of a command that succeeds; `None` if it does not, or is never answered.
+    fn try_command(
+        &self,
+        bench: &mut Bench,
+        queue: HostQueue,
+        command: Command,
+        in_capsule: &[u8],
+    ) -> Option<Completion> {
+        self.post(queue, &command, in_capsule);
+        bench.run();
+        self.responses(queue)
+            .pop()
+            .filter(|completion| completion.status.is_success())
     }
 
     pub fn post(&self, queue: HostQueue, command: &Command, in_capsule: &[u8]) {
@@ -197,6 +245,13 @@ impl TestHost {
     pub fn write(&self, bench: &mut Bench, queue: HostQueue, block: u64, data: &[u8]) -> Completion {
         let (command, _) = self.write_command(block, data);
         self.command(bench, queue, command, &[])
+    }
+
+    /// Reads whole blocks, where the target may be in trouble.
+    pub fn try_read(&self, bench: &mut Bench, queue: HostQueue, block: u64, blocks: u32) -> Option<Vec<u8>> {
+        let (command, region) = self.read_command(block, blocks);
+        self.try_command(bench, queue, command, &[])?;
+        Some(self.sim.read(region))
     }
 
     /// Reads whole blocks.

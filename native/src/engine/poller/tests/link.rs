@@ -19,7 +19,7 @@ fn nothing_is_posted_while_held_and_what_is_ready_goes_out_on_resume() {
     bench.run();
     bench.send(ToPoller::Hold(PORT, Epoch(1)));
     bench.run();
-    bench.world.set_link("rxe0", LinkState::Down);
+    bench.set_link(LinkState::Down);
     let posted = (
         bench.world.calls(FaultPoint::PostSends),
         bench.world.calls(FaultPoint::PostReceives),
@@ -35,7 +35,7 @@ fn nothing_is_posted_while_held_and_what_is_ready_goes_out_on_resume() {
         posted
     );
     assert!(host.responses(queue).is_empty());
-    bench.world.set_link("rxe0", LinkState::Up);
+    bench.set_link(LinkState::Up);
     bench.send(ToPoller::Resume(PORT, Epoch(1)));
     bench.run();
     assert_eq!(host.responses(queue).len(), 6);
@@ -68,13 +68,13 @@ fn a_response_that_fails_while_the_link_is_down_takes_its_association_down() {
     host.post(queue, &host.read_command(0, 1).0, &[]);
     bench.run();
     bench.take_told();
-    bench.world.set_link("rxe0", LinkState::Down);
+    bench.set_link(LinkState::Down);
     bench.backend.hold(false);
     bench.step();
     bench.step();
     bench.world.run_until_idle();
     bench.step();
-    bench.world.set_link("rxe0", LinkState::Up);
+    bench.set_link(LinkState::Up);
     bench.run();
     assert!(bench.take_told().contains(&Told::Drained(CloseReason::TransportError)));
     assert_eq!(bench.poller.queue_pair_count(), 0);

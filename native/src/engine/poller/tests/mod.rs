@@ -13,3 +13,4 @@ mod drain;
 mod fences;
 mod hostile;
 mod link;
+mod random;
