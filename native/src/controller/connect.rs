@@ -182,6 +182,7 @@ impl Controller {
         let controller = Self {
             model: Arc::clone(model),
             kind,
+            limits: model.limits,
             identity: Identity {
                 controller_id,
                 subsystem_nqn: data.subsystem_nqn.clone(),
@@ -230,11 +231,11 @@ impl Controller {
         if data.host_id != self.identity.host_id {
             return Err(ConnectRefusal::invalid_parameter(connect, connect_offset::HOST_ID));
         }
-        let queues_max = self.model.limits.io_queues_max.min(IO_QUEUES_MAX);
+        let queues_max = self.limits.io_queues_max.min(IO_QUEUES_MAX);
         if self.is_discovery() || connect.queue_id == 0 || connect.queue_id > queues_max {
             return Err(ConnectRefusal::invalid_parameter(connect, connect_offset::QUEUE_ID));
         }
-        check_queue_size(connect, queue_entries.min(self.model.limits.queue_depth))?;
+        check_queue_size(connect, queue_entries.min(self.limits.queue_depth))?;
         if !self.registers.ready() || self.queues.is_connected(connect.queue_id) {
             let status = StatusCode::CommandSequenceError.retryable();
             let reason = if self.registers.ready() {

@@ -222,7 +222,7 @@ impl Controller {
 
     /// I/O submission queues in bits 15:0, completion queues in bits 31:16, both 0's based.
     fn queues_granted(&self) -> u32 {
-        let queues = u32::from(self.model.limits.io_queues_max.clamp(1, IO_QUEUES_MAX)) - 1;
+        let queues = u32::from(self.limits.io_queues_max.clamp(1, IO_QUEUES_MAX)) - 1;
         queues | queues << 16
     }
 }

@@ -109,7 +109,7 @@ impl Controller {
         model_number: &str,
         controller_type: ControllerType,
     ) {
-        let limits = &self.model.limits;
+        let limits = &self.limits;
         IdentifyController {
             serial,
             model_number,

@@ -81,7 +81,7 @@ impl Controller {
             }
             _ => {
                 let (offset, length) = block_range(namespace, command)?;
-                if length > u64::from(self.model.limits.transfer_bytes_max()) {
+                if length > u64::from(self.limits.transfer_bytes_max()) {
                     return Err(StatusCode::InvalidField.permanent());
                 }
                 let kind = match opcode {

@@ -36,7 +36,7 @@ impl Controller {
             return Err(INVALID_LOG_PAGE);
         }
         match u32::try_from(request.length) {
-            Ok(length) if length <= self.model.limits.transfer_bytes_max() => Ok(Plan::Produce { length }),
+            Ok(length) if length <= self.limits.transfer_bytes_max() => Ok(Plan::Produce { length }),
             _ => Err(INVALID_FIELD),
         }
     }

@@ -34,7 +34,7 @@ use crate::nvme::completion::Completion;
 use crate::nvme::log_page::IoCounters;
 use crate::nvme::status::StatusCode;
 use crate::subsystem::difference::{ana_changed, changed_namespaces, discovery_changed};
-use crate::subsystem::model::{Model, Subsystem};
+use crate::subsystem::model::{Model, QueueLimits, Subsystem};
 
 use async_event::AsyncEvents;
 use features::Settings;
@@ -68,6 +68,8 @@ pub enum Standing {
 pub struct Controller {
     model: Arc<Model>,
     kind: Kind,
+    /// Limits that the host was told when it connected; newer ones hold for the next association.
+    limits: QueueLimits,
     identity: Identity,
     registers: Registers,
     queues: Queues,

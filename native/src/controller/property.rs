@@ -64,7 +64,7 @@ impl Controller {
     /// Property Get.
     pub(super) fn property_get(&self, command: &Command) -> Plan {
         let value = PropertyAccess::parse(command).and_then(|access| match (access.offset, access.wide) {
-            (offset::CAP, true) => Some(capabilities(self.model.limits.queue_depth)),
+            (offset::CAP, true) => Some(capabilities(self.limits.queue_depth)),
             (offset::VS, false) => Some(u64::from(VERSION)),
             (offset::CC, false) => Some(u64::from(self.registers.configuration.0)),
             (offset::CSTS, false) => Some(u64::from(self.registers.status)),

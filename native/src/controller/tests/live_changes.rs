@@ -63,3 +63,16 @@ fn a_namespace_that_grew_takes_io_at_its_new_end() {
     });
     assert!(host.io(last, 4096).is_ok());
 }
+
+#[test]
+fn limits_hold_for_the_association_they_were_told_to() {
+    let mut host = Host::ready(fixture::model());
+    let read = CommandBuilder::new(io::READ, 1).namespace(1).blocks(0, 256);
+    let _ = host.apply(|model| {
+        model.limits.io_size_max_bytes = 16_384;
+        model.limits.io_queues_max = 1;
+    });
+    assert!(host.io(read, 131_072).is_ok());
+    assert!(host.connect_io(16).is_ok());
+    assert_eq!(host.identify(0x01, 0).unwrap()[77], 5);
+}
