@@ -56,6 +56,23 @@ program
     lab.link(guest, state, options),
   );
 
+program
+  .command('kubeconfig')
+  .description("print the path of the administrator's kubeconfig")
+  .action(() => {
+    process.stdout.write(`${lab.kubeconfigPath}\n`);
+  });
+
+program
+  .command('kubectl')
+  .description("run kubectl as the cluster's administrator")
+  .argument('<arguments...>')
+  .passThroughOptions()
+  .allowUnknownOption()
+  .action(async (args: string[]) => {
+    process.stdout.write(`${await lab.kubectl(args, { timeoutSeconds: 600 })}\n`);
+  });
+
 try {
   await program.parseAsync();
 } catch (error) {

@@ -1,6 +1,11 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ApiServer } from './control-plane/api-server.ts';
+import { startControlPlane, stopControlPlane } from './control-plane/cluster.ts';
+import { CONTROLLERS } from './control-plane/controllers.ts';
+import { nodeEnvironment, writeNodeFiles } from './control-plane/node-files.ts';
+import { isNodeReady, type NodeObject } from './control-plane/node-readiness.ts';
 import { LabError } from './errors.ts';
 import { chooseAccelerator } from './guests/accelerator.ts';
 import type { GuestProcess, GuestResult } from './guests/agent-client.ts';
@@ -11,8 +16,10 @@ import { guestDisk } from './images/guest-disk.ts';
 import { initialRamDisk } from './images/initial-ram-disk.ts';
 import { runDirectory } from './paths.ts';
 import { lineProgress, type Progress } from './progress.ts';
-import { goProgram } from './setup/binaries.ts';
+import { goProgram, kubernetesBinaries } from './setup/binaries.ts';
 import { installPackages } from './setup/packages.ts';
+import { run } from './system/command.ts';
+import { daemonPid } from './system/daemon.ts';
 import { waitFor } from './system/wait.ts';
 
 /** Where a link is taken down: by the guest itself, or at the cable. */
@@ -36,6 +43,9 @@ export interface LabStatus {
 const AGENT_SOURCE = fileURLToPath(new URL('./guests/agent', import.meta.url));
 const AGENT_FILES = ['go.mod', 'main.go', 'frame.go', 'execute.go', 'dial.go'];
 const EXEC_TIMEOUT_SECONDS_DEFAULT = 120;
+const KUBECTL_TIMEOUT_SECONDS_DEFAULT = 60;
+/** A kubelet was ready 15 s after boot; a busy machine may take several times that. */
+const NODE_READY_TIMEOUT_SECONDS = 240;
 /** Name of the guest whose QEMU holds the RDMA network's hub: the first to start. */
 const HUB_GUEST = 'node-a';
 
@@ -59,13 +69,24 @@ export class Lab {
   /** Brings up what does not run yet, and waits until all of it is ready. Safe to repeat. */
   async up(parts: LabParts = {}): Promise<void> {
     await installPackages(this.#progress);
-    const names = [...guestNames('node', parts.nodes ?? 1), ...guestNames('host', parts.hosts ?? 1)];
-    await this.#startGuests(names.map((name) => this.guest(name)));
+    const nodes = guestNames('node', parts.nodes ?? 1);
+    const guests = [...nodes, ...guestNames('host', parts.hosts ?? 1)].map((name) => this.guest(name));
+    if (parts.cluster ?? true) {
+      const apiServer = await this.#startControlPlane();
+      await this.#startGuests(guests, apiServer);
+      await this.#progress.step('wait for the nodes to be ready', () => this.#nodesReady(nodes));
+    } else {
+      await this.#startGuests(guests, undefined);
+    }
   }
 
   /** Ends everything that runs. Logs stay until the next `up`. */
   async down(): Promise<void> {
     await Promise.all(this.#knownGuests().map((guest) => guest.stop()));
+    await stopControlPlane(this.#controlPlane);
+    for (const name of ['etcd', 'certificates', 'ports.json', 'kubeconfig', 'egress.sock']) {
+      rmSync(join(this.#controlPlane, name), { recursive: true, force: true });
+    }
   }
 
   status(): LabStatus {
@@ -111,12 +132,62 @@ export class Lab {
     }
   }
 
-  /** A guest by its name, whether it runs or not. */
-  guest(name: string): Guest {
-    return new Guest(planGuest(name), join(this.directory, 'guests', name));
+  /** Kubeconfig of a cluster administrator, for clients on the machine. */
+  get kubeconfigPath(): string {
+    return join(this.#controlPlane, 'kubeconfig');
   }
 
-  async #startGuests(guests: readonly Guest[]): Promise<void> {
+  get #controlPlane(): string {
+    return join(this.directory, 'control-plane');
+  }
+
+  get #guestsDirectory(): string {
+    return join(this.directory, 'guests');
+  }
+
+  /** Runs kubectl as the cluster's administrator and returns its standard output. */
+  async kubectl(
+    args: readonly string[],
+    options: { timeoutSeconds?: number; input?: string } = {},
+  ): Promise<string> {
+    const binaries = await kubernetesBinaries(this.#progress, ['kubectl']);
+    return run([join(binaries, 'kubectl'), '--kubeconfig', this.kubeconfigPath, ...args], {
+      timeoutSeconds: options.timeoutSeconds ?? KUBECTL_TIMEOUT_SECONDS_DEFAULT,
+      ...(options.input === undefined ? {} : { input: options.input }),
+    });
+  }
+
+  /** A guest by its name, whether it runs or not. */
+  guest(name: string): Guest {
+    return new Guest(planGuest(name), join(this.#guestsDirectory, name));
+  }
+
+  #startControlPlane(): Promise<ApiServer> {
+    const where = { directory: this.#controlPlane, guests: this.#guestsDirectory };
+    const running = CONTROLLERS.every((name) => daemonPid(this.#controlPlane, name) !== undefined);
+    const start = (): Promise<ApiServer> => startControlPlane(where, this.#progress);
+    return running ? start() : this.#progress.step('start the control plane', start);
+  }
+
+  /** A node is ready when its kubelet says so and its RDMA devices are on offer. */
+  async #nodesReady(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      const path = ['get', 'node', name, '--output', 'json'];
+      await waitFor(
+        async () => {
+          const node = await this.kubectl(path).catch(() => undefined);
+          return node !== undefined && isNodeReady(JSON.parse(node) as NodeObject);
+        },
+        {
+          what: `${name} to be ready`,
+          timeoutSeconds: NODE_READY_TIMEOUT_SECONDS,
+          intervalMilliseconds: 500,
+        },
+      );
+    }
+  }
+
+  async #startGuests(guests: readonly Guest[], apiServer: ApiServer | undefined): Promise<void> {
     if (guests.every((guest) => guest.running)) {
       await Promise.all(guests.map((guest) => guest.ready()));
       return;
@@ -142,7 +213,13 @@ export class Lab {
               timeoutSeconds: 20,
             });
           }
+          const joins = apiServer !== undefined && guest.plan.role === 'node' && !guest.running;
+          if (joins) {
+            const directory = join(guest.share, 'kubernetes');
+            await writeNodeFiles({ directory, plan: guest.plan, apiServer, progress });
+          }
           const parts: GuestParts = {
+            ...(joins ? { environment: nodeEnvironment(apiServer) } : {}),
             disk,
             initialRamDisk: ramDisk,
             accelerator,
@@ -157,7 +234,7 @@ export class Lab {
   }
 
   #knownGuests(): Guest[] {
-    const directory = join(this.directory, 'guests');
+    const directory = this.#guestsDirectory;
     return existsSync(directory) ? readdirSync(directory).map((name) => this.guest(name)) : [];
   }
 }

@@ -39,6 +39,8 @@ export interface GuestParts {
   agent: string;
   /** QEMU's arguments for the network device `rdma`. */
   rdmaNetwork: readonly string[];
+  /** Added to what the guest's boot script knows. */
+  environment?: Record<string, string>;
 }
 
 /** One guest: a QEMU process and its files in a directory. */
@@ -78,7 +80,7 @@ export class Guest {
       return;
     }
     const [port] = await freePorts(1);
-    this.#prepare(parts.agent, String(port));
+    this.#prepare(parts, String(port));
     startDaemon({
       name: 'qemu',
       directory: this.directory,
@@ -141,14 +143,14 @@ export class Guest {
     return join(this.directory, 'qmp.sock');
   }
 
-  #prepare(agent: string, port: string): void {
+  #prepare(parts: GuestParts, port: string): void {
     mkdirSync(this.share, { recursive: true, mode: 0o700 });
     cpSync(BOOT_DIRECTORY, this.share, { recursive: true });
-    copyFileSync(agent, join(this.share, 'agent'));
+    copyFileSync(parts.agent, join(this.share, 'agent'));
     chmodSync(join(this.share, 'agent'), 0o755);
     writeFileSync(join(this.share, 'token'), randomBytes(16).toString('hex'), { mode: 0o600 });
     writeFileSync(join(this.share, 'machine-id'), `${this.plan.hostId.replaceAll('-', '')}\n`);
-    writeFileSync(join(this.share, 'guest.env'), environmentOf(this.plan));
+    writeFileSync(join(this.share, 'guest.env'), environmentOf(this.plan, parts.environment ?? {}));
     writeFileSync(join(this.directory, 'agent-port'), port);
     rmSync(this.consoleLog, { force: true });
     if (this.plan.role === 'node') {
@@ -191,7 +193,7 @@ export class Guest {
 }
 
 /** The file from which boot.sh learns who the guest is. */
-function environmentOf(plan: GuestPlan): string {
+function environmentOf(plan: GuestPlan, more: Record<string, string>): string {
   const values: Record<string, string> = {
     GUEST_NAME: plan.name,
     GUEST_ROLE: plan.role,
@@ -203,6 +205,7 @@ function environmentOf(plan: GuestPlan): string {
     POD_RANGE: plan.podRange,
     HOST_NQN: plan.hostNqn,
     HOST_ID: plan.hostId,
+    ...more,
   };
   return Object.entries(values)
     .map(([name, value]) => `${name}='${value}'\n`)

@@ -1,0 +1,3 @@
+module weir.dev/lab/pause
+
+go 1.21
