@@ -1,9 +1,9 @@
 import type { CoreEvent } from '../core/events.ts';
 
-/** Results of a drain, as the core names them and as the metric's label does. */
-const results = { completed: 'completed', timedOut: 'timed_out' } as const;
+/** Results of a drain. */
+const results = ['completed', 'timedOut'] as const;
 
-type Result = keyof typeof results;
+type Result = (typeof results)[number];
 
 /** The reason that every series begins with: by far the most common one. */
 const usualReason = 'LinkDown';
@@ -34,19 +34,19 @@ export class DrainReasons {
   split(
     listener: string,
     totals: Record<Result, number>,
-  ): { reason: string; result: string; count: number }[] {
+  ): { reason: string; result: Result; count: number }[] {
     this.#countsOf(listener, usualReason);
     const reasons = [...(this.#counts.get(listener) ?? [])];
-    const rows: { reason: string; result: string; count: number }[] = [];
-    for (const result of Object.keys(results) as Result[]) {
+    const rows: { reason: string; result: Result; count: number }[] = [];
+    for (const result of results) {
       let attributed = 0;
       for (const [reason, counts] of reasons) {
         if (reason === unknownReason) continue;
         attributed += counts[result];
-        rows.push({ reason, result: results[result], count: counts[result] });
+        rows.push({ reason, result, count: counts[result] });
       }
       const rest = totals[result] - attributed;
-      if (rest > 0) rows.push({ reason: unknownReason, result: results[result], count: rest });
+      if (rest > 0) rows.push({ reason: unknownReason, result, count: rest });
     }
     return rows;
   }

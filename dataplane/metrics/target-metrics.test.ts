@@ -52,7 +52,7 @@ describe('the metrics of a dataplane', () => {
     const lines = await scrape(sampleStats());
     for (const line of [
       `weir_target_link_transitions_total{${own},listener="storage",direction="down"} 0`,
-      `weir_target_drains_total{${own},listener="storage",reason="LinkDown",result="timed_out"} 0`,
+      `weir_target_drains_total{${own},listener="storage",reason="LinkDown",result="timedOut"} 0`,
       `weir_target_device_fatal_total{${own},listener="storage",device="rxe0"} 0`,
       `weir_target_memory_registrations_total{${own},listener="storage",device="rxe0",result="failed"} 0`,
       `weir_target_connects_rejected_total{${own},listener="storage",reason="NotServing"} 0`,
