@@ -46,12 +46,22 @@ export const clippyStage = commandStage(
 );
 
 /** The tests that stand beside the source. */
-export const rustUnitStage = cargoTestStage('rust unit tests', ['--lib'], {});
+export const rustUnitStage = cargoTestStage('rust unit tests', ['--lib']);
 
-/** The simulator and every other test program in native/tests, with the random seed added to the fixed ones. */
-export function simulationStage(seed: bigint): Stage {
-  return cargoTestStage('simulation', ['--test', '*', '--', '--nocapture'], { WEIR_SIM_SEED: String(seed) });
-}
+/**
+ * The simulations and every other test program in native/tests: the fixed seeds, and a fresh one that is printed so
+ * that `npm run simulate -- --seed N` can repeat it.
+ */
+export const simulationStage: Stage = {
+  name: 'simulation',
+  needs,
+  async run(logFile) {
+    const tally = await cargoTestStage('simulation', ['--test', '*']).run(logFile);
+    for (const line of tail(logFile, Number.MAX_SAFE_INTEGER).match(/^simulation: .*$/gm) ?? [])
+      console.log(`  ${line}`);
+    return tally;
+  },
+};
 
 /** Builds the core in release mode and puts it where the dataplane looks for it. */
 export const nativeBuildStage: Stage = {
@@ -79,13 +89,13 @@ export async function buildNative(logFile: string): Promise<void> {
   renameSync(fresh, nativeLibraryPath);
 }
 
-function cargoTestStage(name: string, args: string[], env: Record<string, string>): Stage {
+function cargoTestStage(name: string, args: string[]): Stage {
   return {
     name,
     needs,
     run: async (logFile) => {
       const exitCode = await runLogged(cargo('test', '--locked', '--no-fail-fast', ...args), logFile, {
-        env: { ...cargoEnvironment(), ...env },
+        env: cargoEnvironment(),
         timeoutSeconds: testTimeoutSeconds,
       });
       return tallyLibtest(tail(logFile, Number.MAX_SAFE_INTEGER), exitCode);
