@@ -374,7 +374,7 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
         queue_pair: &mut Self::QueuePair,
         requests: &[SendWorkRequest],
     ) -> Result<(), (usize, ProviderError)>;
-    /// `ibv_poll_cq` into `completions`; the number filled in.
+    /// `ibv_poll_cq` into `completions`; the number filled in. Fewer than asked for: the queue was empty then.
     fn poll_completions(
         &self,
         queue: &Self::CompletionQueue,

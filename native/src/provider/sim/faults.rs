@@ -114,7 +114,6 @@ pub(super) struct Faults {
     pub(super) split_arrivals: bool,
     pub(super) interrupted_receive: InterruptedReceive,
     pub(super) last_work_request_events: bool,
-    pub(super) short_polls: bool,
     /// Sends fail with this status, so many times in 1000.
     pub(super) random_send_errors: Option<(u32, u32)>,
     /// Failed sends reach the host all the same, so many times in 1000.
@@ -133,7 +132,6 @@ impl Faults {
             split_arrivals: false,
             interrupted_receive: InterruptedReceive::Lost,
             last_work_request_events: false,
-            short_polls: false,
             random_send_errors: None,
             delivered_despite_error: 0,
         }

@@ -211,10 +211,15 @@ impl World {
 
     pub(super) fn destroy_queue_pair(&mut self, number: u32) {
         let pair = &self.queue_pairs[&number];
-        let unposted = pair.sends.iter().filter(|send| send.stage == Stage::Posted).count();
+        // A chain that was posted in part can end in unsignaled requests. Whether they complete depends on whether they
+        // were executed before the failure, so nobody can wait for them.
+        let last_signaled = pair.sends.iter().rev().find(|send| send.request.signaled);
+        let accountable = |age: u64| last_signaled.is_some_and(|last| age <= last.age);
+        let unposted = pair.sends.iter().filter(|send| send.stage == Stage::Posted);
+        let unposted = unposted.filter(|send| accountable(send.age)).count();
         let unreaped = self.completion_queues[&pair.completion_queue].entries.iter();
         let unreaped = unreaped
-            .filter(|entry| entry.completion.queue_pair_number == number)
+            .filter(|entry| entry.completion.queue_pair_number == number && entry.send.is_none_or(accountable))
             .count();
         let silent = self.device(pair.device).silent_death;
         if unposted + unreaped > 0 && !silent {
@@ -395,12 +400,7 @@ impl World {
         {
             pair.error_known |= pair.error_reaped;
         }
-        let available = self.completion_queues[&key].entries.len().min(completions.len());
-        let taken = if available > 1 && self.faults.short_polls {
-            1 + self.random.below(available)
-        } else {
-            available
-        };
+        let taken = self.completion_queues[&key].entries.len().min(completions.len());
         for slot in &mut completions[..taken] {
             let queue = self.completion_queues.get_mut(&key).expect("handle keeps it");
             let entry = queue.entries.pop_front().expect("counted above");

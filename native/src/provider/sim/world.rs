@@ -184,13 +184,11 @@ pub struct SimWorld {
 }
 
 impl SimWorld {
-    /// A world in which the seed chooses what happens next, and completions are polled in random portions.
+    /// A world in which the seed chooses what happens next.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let mut world = World::new(seed, false);
-        world.faults.short_polls = true;
         Self {
-            world: Arc::new(Mutex::new(world)),
+            world: Arc::new(Mutex::new(World::new(seed, false))),
         }
     }
 

@@ -383,6 +383,32 @@ fn the_host_disconnects_and_the_target_hears_of_it() {
 }
 
 #[test]
+#[ignore = "needs an RDMA device, its interface's name in WEIR_TEST_RDMA_NETDEV, and the right to take it down"]
+fn the_link_going_down_and_up_is_told_by_async_events_and_by_the_port() {
+    let netdev = std::env::var("WEIR_TEST_RDMA_NETDEV").expect("WEIR_TEST_RDMA_NETDEV is set");
+    let set = |state: &str| {
+        let mut command = std::process::Command::new("ip");
+        let done = command.args(["link", "set", &netdev, state]).status().unwrap();
+        assert!(done.success());
+    };
+    let target = Target::new();
+    let wait_for = |wanted: AsyncEvent| {
+        patiently("the async event", || {
+            let event = target.provider.next_async_event(&target.device)?;
+            (event == wanted).then_some(())
+        });
+    };
+    while target.provider.next_async_event(&target.device).is_some() {}
+    set("down");
+    wait_for(AsyncEvent::PortError);
+    assert_eq!(target.provider.port_state(&target.device).unwrap(), PortState::Down);
+    set("up");
+    wait_for(AsyncEvent::PortActive);
+    assert_eq!(target.provider.port_state(&target.device).unwrap(), PortState::Active);
+    assert_eq!(target.provider.next_async_event(&target.device), None);
+}
+
+#[test]
 #[ignore = "needs an RDMA device"]
 fn fifty_associations_leave_nothing_behind() {
     for _ in 0..50 {

@@ -43,6 +43,23 @@ fn a_chain_can_fail_in_its_middle() {
 }
 
 #[test]
+fn an_unsignaled_end_of_a_broken_chain_need_not_be_waited_for() {
+    let sim = SimWorld::in_order();
+    let (target, _host, _connection, mut link) = connected(&sim);
+    sim.fail_sends_after(1, libc::ENOMEM);
+    let chain = [
+        send(1, SendOperation::Send, target.sge(65536, 16), false),
+        send(2, SendOperation::Send, target.sge(65536, 16), true),
+    ];
+    assert!(target.provider.post_sends(&mut link.queue_pair, &chain).is_err());
+    target.provider.fail_queue_pair(&mut link.queue_pair).unwrap();
+    drop(link.queue_pair);
+    target.provider.disconnect(&link.connection).unwrap();
+    sim.run_until_idle();
+    assert_eq!(sim.violations(), []);
+}
+
+#[test]
 fn a_finite_retry_count_ends_in_its_own_error() {
     let sim = SimWorld::in_order();
     sim.set_transmit_while_down(TransmitWhileDown::RetryExceeded);
