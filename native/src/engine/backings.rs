@@ -1,8 +1,7 @@
 //! Which backings the poller's queue knows, and how many requests still need each.
 
-use std::collections::HashMap;
-
 use crate::backend::BackingId;
+use crate::engine::integer_hash::IntegerMap;
 
 #[derive(Debug, Default)]
 struct Usage {
@@ -15,7 +14,7 @@ struct Usage {
 /// The attached backings.
 #[derive(Debug, Default)]
 pub struct Backings {
-    usages: HashMap<BackingId, Usage>,
+    usages: IntegerMap<BackingId, Usage>,
     detaching: u32,
     requests: u32,
 }

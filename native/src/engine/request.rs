@@ -149,7 +149,7 @@ pub struct Request {
     pub backend_io: bool,
     /// Backend I/Os looked at so far, of work that takes several.
     pub backend_stage: u16,
-    /// Fence that counts its write, after its association ended.
+    /// Fence that counts its write: its association ended, or its host connected anew.
     pub fenced: Option<(Handle, FencedWrite)>,
     /// What the host is told.
     pub completion: Completion,
@@ -184,6 +184,18 @@ impl Request {
             Work::Io(plan) => !matches!(plan.kind, IoKind::Read | IoKind::Compare | IoKind::Flush),
             Work::Deallocate(_) => true,
             Work::Respond | Work::Connect(_) | Work::Receive | Work::Produce => false,
+        }
+    }
+
+    /// All it needs of its host has arrived: it will be executed even if nothing is heard of the host any more.
+    #[must_use]
+    pub fn is_independent_of_host(&self) -> bool {
+        match self.state {
+            State::Backend | State::WaitingBackend => true,
+            State::Parked(_) | State::WaitingBuffer(_) | State::Planned => {
+                !self.needs_host_data() || !matches!(self.host_data, HostData::Keyed { .. })
+            }
+            State::FetchQueued | State::Fetching | State::ResponseQueued | State::Responding => false,
         }
     }
 

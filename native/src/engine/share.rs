@@ -1,9 +1,10 @@
 //! A poller's share of a port for one epoch: its receives, buffers and response slots, and who waits for them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::engine::buffers::{Buffer, BufferClass, BufferPool, BufferRegion, RegisteredSlot};
+use crate::engine::integer_hash::IntegerMap;
 use crate::engine::list::{LinkKind, RequestList};
 use crate::engine::messages::{Handle, PortResources};
 use crate::engine::receives::Receives;
@@ -101,7 +102,7 @@ pub struct Share<P: Provider> {
     /// Capsules that wait for a request slot; privileged ones first.
     backlog: [VecDeque<WaitingCapsule>; 2],
     /// Queue pairs by their number.
-    pub numbers: HashMap<u32, Handle>,
+    pub numbers: IntegerMap<u32, Handle>,
     /// What was seen of the completion queue.
     pub look: CompletionQueueLook,
     pools: [BufferPool; 2],
@@ -143,7 +144,7 @@ impl<P: Provider> Share<P> {
                 VecDeque::with_capacity(receives.len()),
             ],
             receives,
-            numbers: HashMap::new(),
+            numbers: IntegerMap::default(),
             look: CompletionQueueLook::default(),
             pools,
             response_slots: Vec::new(),

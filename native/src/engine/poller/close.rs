@@ -1,6 +1,6 @@
 //! Taking queue pairs and associations down.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackingId};
 use crate::engine::messages::{CloseReason, Handle, PollerEvent, ToControl};
 use crate::engine::poller::Poller;
 use crate::engine::queue_pair::{QueuePair, Service};
@@ -122,15 +122,50 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             return;
         };
         let identity = self.associations[association].identity.clone();
-        let (fence, write) = self
-            .fences
-            .add_write(&identity.host_nqn, &identity.subsystem_nqn, backing);
-        self.requests[handle].fenced = Some((fence, write));
+        let fence = match request.fenced {
+            Some((fence, _)) => fence,
+            None => self.add_fenced_write(handle, &identity.host_nqn, &identity.subsystem_nqn, backing),
+        };
         for (_, association) in self.associations.iter_mut() {
             let other = &association.identity;
             if other.host_nqn == identity.host_nqn && other.subsystem_nqn == identity.subsystem_nqn {
                 association.fence = Some(fence);
             }
+        }
+    }
+
+    fn add_fenced_write(&mut self, handle: Handle, host_nqn: &str, subsystem_nqn: &str, backing: BackingId) -> Handle {
+        let (fence, write) = self.fences.add_write(host_nqn, subsystem_nqn, backing);
+        self.requests[handle].fenced = Some((fence, write));
+        fence
+    }
+
+    /// A host connects: its earlier association may look alive although the host has given it up. Writes of it that
+    /// will be executed without hearing of the host again are fenced, so that none lands after what the new
+    /// association writes. For a host that really uses both, the new one's first I/O is only a little late.
+    pub(super) fn fence_earlier_writes(&mut self, host_nqn: &str, subsystem_nqn: &str) {
+        for slot in self.requests.slots() {
+            let Some(handle) = self.requests.handle(slot) else {
+                continue;
+            };
+            let request = &self.requests[handle];
+            let association = self.queue_pairs[request.queue_pair].association;
+            let (Some(backing), Some(association)) = (request.backing, association) else {
+                continue;
+            };
+            let identity = &self.associations[association].identity;
+            let same_host = identity.host_nqn == host_nqn && identity.subsystem_nqn == subsystem_nqn;
+            if same_host && request.fenced.is_none() && request.writes() && request.is_independent_of_host() {
+                self.add_fenced_write(handle, host_nqn, subsystem_nqn, backing);
+            }
+        }
+    }
+
+    /// The request's write has left the backend, or will never get there.
+    pub(super) fn end_fenced_write(&mut self, handle: Handle) {
+        if let Some((fence, write)) = self.requests[handle].fenced.take() {
+            self.fences.write_ended(fence, write);
+            self.serve_fence(fence);
         }
     }
 

@@ -78,6 +78,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             listener: self.shares[share].resources.listener.clone(),
             discovery: controller.is_discovery(),
         };
+        self.fence_earlier_writes(&identity.host_nqn, &identity.subsystem_nqn);
         let fence = self.fences.find(&identity.host_nqn, &identity.subsystem_nqn);
         if let Some(deadline) = controller.deadline() {
             self.schedule(deadline);

@@ -50,6 +50,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     /// Whether the request has to wait for writes of an earlier association of its host.
     fn park_at_fence(&mut self, handle: Handle) -> bool {
         let request = &mut self.requests[handle];
+        // What others wait for does not wait itself.
+        if request.fenced.is_some() {
+            return false;
+        }
         let association = self.queue_pairs[request.queue_pair].association;
         let Some(association) = association.and_then(|association| self.associations.get_mut(association)) else {
             return false;
@@ -219,6 +223,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 unreachable!("only work on a backing is finished by the backend")
             }
         };
+        self.end_fenced_write(handle);
         let command = self.requests[handle].command;
         let mut completion = plan.completion(&command, errno);
         if errno != 0 {

@@ -255,6 +255,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
 
     /// Gives everything of a request back; its handle is stale from now on.
     pub(super) fn release(&mut self, handle: Handle) {
+        self.end_fenced_write(handle);
         let request = self.requests.get_mut(handle).expect("a request ends once");
         assert!(
             request.is_idle(),
@@ -275,10 +276,6 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         share.return_response(request.response);
         if let Some(backing) = request.backing {
             self.backings.release(backing);
-        }
-        if let Some((fence, write)) = request.fenced {
-            self.fences.write_ended(fence, write);
-            self.serve_fence(fence);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::backend::IoOperation;
 use crate::engine::counters::Operation;
 use crate::nvme::command::CommandBuilder;
 use crate::nvme::data_pointer::DataPointer;
-use crate::nvme::opcode::io;
+use crate::nvme::opcode::{admin, io};
 use crate::nvme::status::StatusCode;
 
 #[test]
@@ -20,6 +20,19 @@ fn a_host_connects_writes_and_reads_back() {
         assert_eq!(host.read(&mut bench, queue, 10, blocks), data, "{blocks} blocks");
     }
     assert_eq!(bench.poller.request_count(), 0);
+}
+
+#[test]
+fn a_host_identifies_its_controller() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let region = host.sim.register(4096);
+    let identify = CommandBuilder::new(admin::IDENTIFY, host.command_id())
+        .dword(10, 1)
+        .data(keyed(region))
+        .build();
+    assert!(host.command(&mut bench, host.admin, identify, &[]).status.is_success());
+    assert_eq!(host.sim.read(region)[78..80], host.controller_id.to_le_bytes());
 }
 
 #[test]

@@ -4,8 +4,9 @@ use super::bench::{BLOCK, Bench, HOST, Told, model};
 use super::host::{TestHost, pattern};
 use crate::backend::BackingId;
 use crate::engine::messages::{CloseReason, PollerEvent, ToPoller};
+use crate::nvme::command::{Command, CommandBuilder};
 use crate::nvme::fabrics::CONTROLLER_ID_DYNAMIC;
-use crate::nvme::opcode::io;
+use crate::nvme::opcode::{admin, io};
 use crate::nvme::status::StatusCode;
 use crate::subsystem::model::Access;
 
@@ -109,4 +110,71 @@ fn quiescing_refuses_new_io_with_a_path_error_and_finishes_the_rest() {
     bench.run();
     assert!(host.responses(queue)[0].status.is_success());
     assert_eq!(bench.take_told(), [Told::Quiet]);
+}
+
+fn event_request(host: &TestHost) -> Command {
+    CommandBuilder::new(admin::ASYNC_EVENT_REQUEST, host.command_id()).build()
+}
+
+fn enable_events(bench: &mut Bench, host: &TestHost) {
+    let namespace_attribute = 1 << 8;
+    let command = CommandBuilder::new(admin::SET_FEATURES, host.command_id())
+        .dword(10, 0x0b)
+        .dword(11, namespace_attribute)
+        .build();
+    assert!(host.command(bench, host.admin, command, &[]).status.is_success());
+}
+
+#[test]
+fn a_waiting_event_request_is_answered_when_namespaces_change() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    enable_events(&mut bench, &host);
+    let request = event_request(&host);
+    host.post(host.admin, &request, &[]);
+    bench.run();
+    assert!(host.responses(host.admin).is_empty());
+    assert_eq!(
+        bench.poller.request_count(),
+        0,
+        "a waiting event request takes no request slot"
+    );
+    bench.send(ToPoller::Model(model(2, Access::AnyHost, &[1, 2, 3])));
+    bench.run();
+    let answers = host.responses(host.admin);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].command_id, request.command_id());
+    let changed_namespace_list = 0x04;
+    assert_eq!(answers[0].result >> 16 & 0xff, changed_namespace_list);
+}
+
+#[test]
+fn an_event_that_came_first_waits_for_its_request() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    enable_events(&mut bench, &host);
+    bench.send(ToPoller::Model(model(2, Access::AnyHost, &[1])));
+    bench.run();
+    assert!(
+        host.command(&mut bench, host.admin, event_request(&host), &[])
+            .status
+            .is_success()
+    );
+}
+
+#[test]
+fn event_requests_beyond_the_limit_are_refused() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    for _ in 0..4 {
+        host.post(host.admin, &event_request(&host), &[]);
+    }
+    bench.run();
+    assert!(host.responses(host.admin).is_empty());
+    host.post(host.admin, &event_request(&host), &[]);
+    bench.run();
+    assert_eq!(
+        host.responses(host.admin)[0].status.code,
+        StatusCode::AsyncEventRequestLimitExceeded
+    );
 }

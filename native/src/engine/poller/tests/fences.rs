@@ -144,3 +144,34 @@ fn a_parked_request_passes_once_its_namespace_is_clear_although_another_is_not()
     bench.run();
     assert_eq!(host.responses(queue).len(), 2);
 }
+
+#[test]
+fn a_host_that_comes_back_before_its_old_association_is_known_dead_waits_too() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    bench.backend.hold(true);
+    bench.backend.limit_room(1);
+    host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+    host.post(queue, &host.write_command(0, &pattern(2, 1)).0, &[]);
+    bench.run();
+    host.sim.crash(queue.connection);
+    host.sim.crash(host.admin.connection);
+    bench.run();
+    assert_eq!(bench.poller.association_count(), 1, "nobody has told the target");
+    let sim = bench.add_host();
+    let again = TestHost::connect_as(&mut bench, sim, HOST, 5000);
+    let queue = again.io_queue(&mut bench, 1);
+    let newer = pattern(3, 1);
+    again.post(queue, &again.write_command(0, &newer).0, &[]);
+    bench.run();
+    bench.backend.release_one();
+    bench.run();
+    assert_eq!(bench.backend.executed().len(), 1);
+    assert!(again.responses(queue).is_empty());
+    bench.backend.hold(false);
+    bench.run();
+    assert!(again.responses(queue)[0].status.is_success());
+    assert_eq!(bench.backend.executed().len(), 3);
+    assert_eq!(again.read(&mut bench, queue, 0, 1), newer);
+}
