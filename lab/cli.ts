@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { LabError } from './errors.ts';
 import { Lab, type LinkSide } from './lab.ts';
@@ -71,6 +72,36 @@ program
   .allowUnknownOption()
   .action(async (args: string[]) => {
     process.stdout.write(`${await lab.kubectl(args, { timeoutSeconds: 600 })}\n`);
+  });
+
+program
+  .command('logs')
+  .description('list the logs, or print one')
+  .argument('[name]')
+  .action((name?: string) => {
+    const logs = lab.logs();
+    if (name === undefined) {
+      process.stdout.write(
+        Object.entries(logs)
+          .map(([known, path]) => `${known}\t${path}\n`)
+          .join(''),
+      );
+      return;
+    }
+    const path = logs[name];
+    if (path === undefined) {
+      throw new LabError('NotRunning', `no log ${name}; there are: ${Object.keys(logs).join(', ')}`);
+    }
+    process.stdout.write(readFileSync(path));
+  });
+
+program
+  .command('load')
+  .description("build the repository's image and put it into the nodes")
+  .action(async () => {
+    const { image, archive } = await lab.buildImage();
+    await lab.loadImage(archive);
+    process.stdout.write(`${image}\n`);
   });
 
 try {

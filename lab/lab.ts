@@ -1,9 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ApiServer } from './control-plane/api-server.ts';
-import { startControlPlane, stopControlPlane } from './control-plane/cluster.ts';
-import { CONTROLLERS } from './control-plane/controllers.ts';
+import { CONTROL_PLANE, startControlPlane, stopControlPlane } from './control-plane/cluster.ts';
 import { nodeEnvironment, writeNodeFiles } from './control-plane/node-files.ts';
 import { isNodeReady, type NodeObject } from './control-plane/node-readiness.ts';
 import { LabError } from './errors.ts';
@@ -14,12 +13,13 @@ import { guestNames, planGuest } from './guests/plan.ts';
 import { hubArguments, lineArguments, lineSocket } from './guests/rdma-network.ts';
 import { guestDisk } from './images/guest-disk.ts';
 import { initialRamDisk } from './images/initial-ram-disk.ts';
+import { buildWeirImage, type ImageArchive } from './images/weir-image.ts';
 import { runDirectory } from './paths.ts';
 import { lineProgress, type Progress } from './progress.ts';
 import { goProgram, kubernetesBinaries } from './setup/binaries.ts';
 import { installPackages } from './setup/packages.ts';
 import { run } from './system/command.ts';
-import { daemonPid } from './system/daemon.ts';
+import { daemonPid, stopDaemon } from './system/daemon.ts';
 import { waitFor } from './system/wait.ts';
 
 /** Where a link is taken down: by the guest itself, or at the cable. */
@@ -37,7 +37,15 @@ export interface LabParts {
 
 /** What runs. */
 export interface LabStatus {
-  guests: { name: string; running: boolean; rdmaAddress: string }[];
+  guests: { name: string; running: boolean; rdmaAddress: string; hostNqn: string }[];
+  controlPlane: { name: string; running: boolean }[];
+}
+
+/** Absolute paths of the cluster's commands, and of the administrator's kubeconfig. */
+export interface ClusterTools {
+  kubectl: string;
+  helm: string;
+  kubeconfig: string;
 }
 
 const AGENT_SOURCE = fileURLToPath(new URL('./guests/agent', import.meta.url));
@@ -46,6 +54,8 @@ const EXEC_TIMEOUT_SECONDS_DEFAULT = 120;
 const KUBECTL_TIMEOUT_SECONDS_DEFAULT = 60;
 /** A kubelet was ready 15 s after boot; a busy machine may take several times that. */
 const NODE_READY_TIMEOUT_SECONDS = 240;
+/** An emulated node unpacks about 5 MB a second on a busy machine. */
+const IMPORT_TIMEOUT_SECONDS = 900;
 /** Name of the guest whose QEMU holds the RDMA network's hub: the first to start. */
 const HUB_GUEST = 'node-a';
 
@@ -95,6 +105,11 @@ export class Lab {
         name: guest.plan.name,
         running: guest.running,
         rdmaAddress: guest.plan.rdmaAddress,
+        hostNqn: guest.plan.hostNqn,
+      })),
+      controlPlane: CONTROL_PLANE.map((name) => ({
+        name,
+        running: daemonPid(this.#controlPlane, name) !== undefined,
       })),
     };
   }
@@ -126,10 +141,8 @@ export class Lab {
       await this.guest(guest).setCarrier(state === 'up');
       return;
     }
-    const result = await this.exec(guest, ['ip', 'link', 'set', 'rdma0', state]);
-    if (result.exitCode !== 0) {
-      throw new LabError('GuestFailed', `${guest}: ip link set rdma0 ${state}: ${result.stderr.trim()}`);
-    }
+    const argv = ['ip', 'link', 'set', 'rdma0', state];
+    requireSuccess(guest, argv, await this.exec(guest, argv));
   }
 
   /** Kubeconfig of a cluster administrator, for clients on the machine. */
@@ -143,6 +156,75 @@ export class Lab {
 
   get #guestsDirectory(): string {
     return join(this.directory, 'guests');
+  }
+
+  /** Holds the logs of everything that runs, and of the last run after `down`. */
+  get logsDirectory(): string {
+    return this.directory;
+  }
+
+  /** Logs by name: `kube-apiserver`, …, `node-a/console`, `node-a/qemu`. */
+  logs(): Record<string, string> {
+    const found: [string, string][] = logFiles(this.#controlPlane).map((file) => [
+      basename(file, '.log'),
+      join(this.#controlPlane, file),
+    ]);
+    for (const guest of this.#knownGuests()) {
+      for (const file of logFiles(guest.directory)) {
+        found.push([`${guest.plan.name}/${basename(file, '.log')}`, join(guest.directory, file)]);
+      }
+    }
+    return Object.fromEntries(found);
+  }
+
+  /** The commands that go with the cluster's version; builds them if they are not in the cache. */
+  async tools(): Promise<ClusterTools> {
+    const binaries = await kubernetesBinaries(this.#progress, ['kubectl', 'helm']);
+    return {
+      kubectl: join(binaries, 'kubectl'),
+      helm: join(binaries, 'helm'),
+      kubeconfig: this.kubeconfigPath,
+    };
+  }
+
+  /** Builds the repository's Dockerfile. */
+  buildImage(tag?: string): Promise<ImageArchive> {
+    return buildWeirImage(this.#progress, tag);
+  }
+
+  /** Puts an image from an archive (docker-archive) into all nodes that run. */
+  async loadImage(archivePath: string): Promise<void> {
+    const nodes = this.#knownGuests().filter((guest) => guest.running && guest.plan.role === 'node');
+    await this.#progress.step(
+      `load the image into ${nodes.map(({ plan }) => plan.name).join(', ')}`,
+      async () => {
+        await Promise.all(
+          nodes.map((guest) =>
+            guest.withSharedFile(archivePath, async (path) => {
+              const argv = ['ctr', '--namespace', 'k8s.io', 'images', 'import', path];
+              requireSuccess(
+                guest.plan.name,
+                argv,
+                await guest.exec(argv, { timeoutSeconds: IMPORT_TIMEOUT_SECONDS }),
+              );
+            }),
+          ),
+        );
+      },
+    );
+  }
+
+  /** Copies a file of the machine into a guest. */
+  async copyToGuest(guest: string, source: string, target: string): Promise<void> {
+    await this.guest(guest).withSharedFile(source, async (path) => {
+      const argv = ['cp', path, target];
+      requireSuccess(guest, argv, await this.exec(guest, argv, { timeoutSeconds: IMPORT_TIMEOUT_SECONDS }));
+    });
+  }
+
+  /** Takes the API server away, as a failing control plane does; `up` brings it back on the same address. */
+  async stopApiServer(): Promise<void> {
+    await stopDaemon(this.#controlPlane, 'kube-apiserver');
   }
 
   /** Runs kubectl as the cluster's administrator and returns its standard output. */
@@ -164,7 +246,7 @@ export class Lab {
 
   #startControlPlane(): Promise<ApiServer> {
     const where = { directory: this.#controlPlane, guests: this.#guestsDirectory };
-    const running = CONTROLLERS.every((name) => daemonPid(this.#controlPlane, name) !== undefined);
+    const running = CONTROL_PLANE.every((name) => daemonPid(this.#controlPlane, name) !== undefined);
     const start = (): Promise<ApiServer> => startControlPlane(where, this.#progress);
     return running ? start() : this.#progress.step('start the control plane', start);
   }
@@ -188,10 +270,13 @@ export class Lab {
   }
 
   async #startGuests(guests: readonly Guest[], apiServer: ApiServer | undefined): Promise<void> {
-    if (guests.every((guest) => guest.running)) {
+    const joined = (guest: Guest): boolean =>
+      apiServer === undefined || guest.plan.role === 'host' || guest.joined;
+    if (guests.every((guest) => guest.running && joined(guest))) {
       await Promise.all(guests.map((guest) => guest.ready()));
       return;
     }
+    await this.#stopWhatCannotStay(apiServer !== undefined);
     const progress = this.#progress;
     const disk = await guestDisk(progress);
     const ramDisk = await initialRamDisk(disk);
@@ -233,8 +318,31 @@ export class Lab {
     );
   }
 
+  /**
+   * A node that was booted without the cluster has to boot again; and when the guest with the RDMA network's hub
+   * is not there, the others' lines to it are dead.
+   */
+  async #stopWhatCannotStay(cluster: boolean): Promise<void> {
+    const running = this.#knownGuests().filter((guest) => guest.running);
+    const hub = running.find((guest) => guest.plan.name === HUB_GUEST);
+    const outside = running.filter((guest) => cluster && guest.plan.role === 'node' && !guest.joined);
+    const stopped = hub === undefined || outside.includes(hub) ? running : outside;
+    await Promise.all(stopped.map((guest) => guest.stop()));
+  }
+
   #knownGuests(): Guest[] {
     const directory = this.#guestsDirectory;
     return existsSync(directory) ? readdirSync(directory).map((name) => this.guest(name)) : [];
+  }
+}
+
+function logFiles(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory).filter((file) => file.endsWith('.log')) : [];
+}
+
+function requireSuccess(guest: string, argv: readonly string[], result: GuestResult): void {
+  if (result.exitCode !== 0) {
+    const said = (result.stderr || result.stdout).trim();
+    throw new LabError('GuestFailed', `${guest}: ${argv.join(' ')}: exit ${result.exitCode}: ${said}`);
   }
 }

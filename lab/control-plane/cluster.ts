@@ -4,9 +4,12 @@ import { fileURLToPath } from 'node:url';
 import type { Progress } from '../progress.ts';
 import { startDaemon, stopDaemon } from '../system/daemon.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
-import { startControllers, stopControllers } from './controllers.ts';
+import { CONTROLLERS, startControllers, stopControllers } from './controllers.ts';
 
 const EGRESS_PROXY = fileURLToPath(new URL('./egress-proxy.ts', import.meta.url));
+
+/** Names of the control plane's processes. */
+export const CONTROL_PLANE = ['etcd', 'egress-proxy', 'kube-apiserver', ...CONTROLLERS] as const;
 
 /** Where the control plane keeps everything, and where the guests are. */
 export interface ClusterDirectories {

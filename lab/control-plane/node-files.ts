@@ -87,6 +87,9 @@ function kubeletConfiguration(): Record<string, unknown> {
     authorization: { mode: 'Webhook' },
     tlsCertFile: '/lab/kubernetes/kubelet.crt',
     tlsPrivateKeyFile: '/lab/kubernetes/kubelet.key',
+    // There is no cluster DNS; the user network's name server answers, so that look-ups fail at once.
+    clusterDNS: ['10.0.2.3'],
+    clusterDomain: 'cluster.local',
     resolvConf: '',
     // Images are loaded, never pulled: one that was collected could not come back.
     imageGCHighThresholdPercent: 100,

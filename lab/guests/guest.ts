@@ -4,6 +4,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readFileSync,
   rmSync,
@@ -58,6 +59,16 @@ export class Guest {
   /** Files that the guest sees, read-only, under `/lab`. */
   get share(): string {
     return join(this.directory, 'share');
+  }
+
+  /** What a node needs to join the cluster; there before it starts if it is to join. */
+  get clusterFiles(): string {
+    return join(this.share, 'kubernetes');
+  }
+
+  /** Whether the guest was started to join the cluster. */
+  get joined(): boolean {
+    return existsSync(this.clusterFiles);
   }
 
   get running(): boolean {
@@ -124,6 +135,23 @@ export class Guest {
     output: { stdout: (chunk: Buffer) => void; stderr: (chunk: Buffer) => void },
   ): GuestProcess {
     return new GuestProcess(this.address, argv, output);
+  }
+
+  /** Lets the guest see a file of the machine while some work is done; the work gets its path in the guest. */
+  async withSharedFile<T>(source: string, work: (path: string) => Promise<T>): Promise<T> {
+    const name = randomBytes(8).toString('hex');
+    const shared = join(this.share, name);
+    try {
+      linkSync(source, shared);
+    } catch {
+      // On another file system.
+      copyFileSync(source, shared);
+    }
+    try {
+      return await work(`/lab/${name}`);
+    } finally {
+      rmSync(shared, { force: true });
+    }
   }
 
   /** Takes away or gives back the carrier of the RDMA network, as pulling the cable does. */

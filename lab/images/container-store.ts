@@ -1,0 +1,28 @@
+import { join } from 'node:path';
+import { cacheDirectory, runDirectory } from '../paths.ts';
+import { run } from '../system/command.ts';
+
+/**
+ * Runs buildah on a store of the lab's own in the cache, apart from the user's images. Containers of a build
+ * share the machine's network (`chroot` isolation): no daemon, no interface, no rule is left behind.
+ */
+export function buildah(
+  args: readonly [string, ...string[]],
+  options: { timeoutSeconds: number; log: string },
+): Promise<string> {
+  const [command, ...rest] = args;
+  return run(
+    [
+      'nice',
+      'buildah',
+      ...['--root', cacheDirectory('containers', 'store'), '--runroot', runDirectory('containers')],
+      ...['--storage-driver', 'overlay', command, ...rest],
+    ],
+    { ...options, env: { BUILDAH_ISOLATION: 'chroot', TMPDIR: cacheDirectory('containers', 'temporary') } },
+  );
+}
+
+/** Log of everything that buildah does. */
+export function buildLog(): string {
+  return join(cacheDirectory('containers'), 'build.log');
+}

@@ -1,0 +1,46 @@
+import { renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cacheDirectory } from '../paths.ts';
+import type { Progress } from '../progress.ts';
+import { withLock } from '../system/lock.ts';
+import { containerBase } from './container-bases.ts';
+import { buildah, buildLog } from './container-store.ts';
+
+const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
+/** The first build compiles all of the native core's dependencies. */
+const BUILD_TIMEOUT_SECONDS = 3600;
+
+/** An image in an archive that a node can import. */
+export interface ImageArchive {
+  /** The name under which pods find the image. */
+  image: string;
+  /** Absolute path of the archive (docker-archive). */
+  archive: string;
+}
+
+/** Builds the repository's Dockerfile and writes the image to an archive. Unchanged layers are kept. */
+export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<ImageArchive> {
+  const image = `weir.dev/weir:${tag}`;
+  const directory = cacheDirectory('containers', 'archives');
+  const archive = join(directory, `weir-${tag}.tar`);
+  const options = { timeoutSeconds: BUILD_TIMEOUT_SECONDS, log: buildLog() };
+  await withLock(join(directory, 'lock'), BUILD_TIMEOUT_SECONDS, async () => {
+    const build = await containerBase(progress, 'build');
+    const runtime = await containerBase(progress, 'runtime');
+    await progress.step(`build the image ${image}`, async () => {
+      await buildah(
+        [
+          'bud',
+          ...['--isolation', 'chroot', '--layers', '--pull-never', '--tag', image],
+          ...['--build-arg', `BUILD_BASE=${build}`, '--build-arg', `RUNTIME_BASE=${runtime}`, REPOSITORY],
+        ],
+        options,
+      );
+      rmSync(`${archive}.draft`, { force: true });
+      await buildah(['push', '--quiet', image, `docker-archive:${archive}.draft:${image}`], options);
+      renameSync(`${archive}.draft`, archive);
+    });
+  });
+  return { image, archive };
+}
