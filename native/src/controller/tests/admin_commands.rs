@@ -232,36 +232,22 @@ fn queues_are_counted_before_any_is_connected() {
     assert_eq!(host.get_feature(0x07, 0).unwrap().0, 0x000f_000f);
 }
 
+fn host_with_limits(change: impl FnOnce(&mut QueueLimits)) -> Host {
+    let mut model = fixture::model();
+    change(&mut model.limits);
+    Host::enabled(model, fixture::SUBSYSTEM_NQN)
+}
+
 #[test]
 fn the_smallest_transfer_limit_still_holds_every_log_and_is_not_told_as_unlimited() {
-    let limits = QueueLimits {
-        io_size_max_bytes: 4096,
-        ..fixture::model().limits
-    };
-    let mut host = Host::enabled(
-        Model {
-            limits,
-            ..fixture::model()
-        },
-        fixture::SUBSYSTEM_NQN,
-    );
+    let mut host = host_with_limits(|limits| limits.io_size_max_bytes = 4096);
     assert_eq!(host.identify(0x01, 0).unwrap()[77], 2, "MDTS: 16 KiB");
     assert!(host.log(0x0c, 0, 16 + 128 * 32 + 1024 * 4, false).is_ok());
 }
 
 #[test]
 fn without_in_capsule_data_offsets_into_the_capsule_are_not_offered() {
-    let limits = QueueLimits {
-        in_capsule_data_bytes: 0,
-        ..fixture::model().limits
-    };
-    let mut host = Host::enabled(
-        Model {
-            limits,
-            ..fixture::model()
-        },
-        fixture::SUBSYSTEM_NQN,
-    );
+    let mut host = host_with_limits(|limits| limits.in_capsule_data_bytes = 0);
     let controller = host.identify(0x01, 0).unwrap();
     assert_eq!((u32_at(&controller, 536), u32_at(&controller, 1792)), (5, 4));
 }

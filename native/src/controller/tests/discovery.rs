@@ -151,3 +151,23 @@ fn reading_beyond_the_log_is_refused() {
         Err(StatusCode::InvalidField.permanent())
     );
 }
+
+#[test]
+fn the_entry_of_the_discovery_subsystem_itself_is_where_the_host_is_connected() {
+    let mut host = host();
+    host.controller.set_local_address("[fd00::1%3]:4420".parse().unwrap());
+    let addresses = |host: &mut Host| -> Vec<String> {
+        let log = read_log(host);
+        log.into_iter()
+            .filter(|entry| entry.0 == 3)
+            .map(|entry| entry.2)
+            .collect()
+    };
+    assert_eq!(addresses(&mut host), ["fd00::1"]);
+    host.controller.set_local_address("10.9.0.99:4420".parse().unwrap());
+    assert_eq!(
+        addresses(&mut host),
+        ["10.9.0.1", "fd00::1"],
+        "not a listener of the model: everywhere"
+    );
+}

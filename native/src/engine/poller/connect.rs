@@ -63,13 +63,19 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         data: &ConnectData,
     ) -> Result<Completion, ConnectRefusal> {
         let owner = self.requests[handle].queue_pair;
-        let (queue_size, share, source) = {
+        let (queue_size, share, source, local) = {
             let queue_pair = &self.queue_pairs[owner];
-            (queue_pair.queue_size, queue_pair.share, queue_pair.source)
+            (
+                queue_pair.queue_size,
+                queue_pair.share,
+                queue_pair.source,
+                queue_pair.local,
+            )
         };
         let controller_id = self.allocate_controller_id(data);
-        let (controller, completion) =
+        let (mut controller, completion) =
             Controller::connect_admin(&self.model, connect, data, queue_size, controller_id, self.now)?;
+        controller.set_local_address(local);
         let identity = HostIdentity {
             host_nqn: data.host_nqn.clone(),
             subsystem_nqn: data.subsystem_nqn.clone(),
