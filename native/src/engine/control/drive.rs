@@ -418,10 +418,8 @@ fn default_reason<P: Provider>(before: &Phase, after: &Phase, port: &Port<P>) ->
         (Phase::Holding { .. }, Phase::Draining { .. }) => {
             Reason::new("HoldTimeOver", "the link did not come back within the hold time")
         }
-        // The cause of the drain still holds.
-        (Phase::Draining { .. }, Phase::Down) if port.state.up_since.is_none() || !port.state.wanted => {
-            port.reason.clone()
-        }
+        (_, Phase::Down) if !port.state.wanted => port.reason.clone(),
+        (_, Phase::Down) if !port.path_usable() => port.unresolved.clone().unwrap_or_else(|| port.link_down_reason()),
         (_, Phase::Down) => Reason::new("LinkStabilizing", "waiting until the link was up for a while"),
         (_, Phase::Quarantined) => Reason::new(
             "DrainTimedOut",
@@ -431,7 +429,7 @@ fn default_reason<P: Provider>(before: &Phase, after: &Phase, port: &Port<P>) ->
             "DeviceFatal",
             "the device reported a fatal error; it is tried again at long intervals",
         ),
-        (_, Phase::Holding { .. }) => Reason::new("LinkDown", "the link went down moments ago"),
+        (_, Phase::Holding { .. }) => port.link_down_reason(),
         (_, Phase::Draining { .. }) => port.reason.clone(),
     }
 }

@@ -212,8 +212,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if !was_up && !matches!(port.state.phase, Phase::Down | Phase::Quarantined) {
             return;
         }
-        let netdev = port.endpoint.as_ref().map_or("", |endpoint| &endpoint.netdev);
-        let reason = Reason::new("LinkDown", format!("interface {netdev} is down or has no carrier"));
+        let reason = port.link_down_reason();
         self.feed(id, Event::LinkDown, Some(reason), now);
         if was_up {
             self.link_changed(id, false, now);

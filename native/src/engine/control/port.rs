@@ -211,6 +211,13 @@ impl<P: Provider> Port<P> {
         self.epochs.values().map(|service| &service.device).chain(arming)
     }
 
+    /// Its link is down.
+    #[must_use]
+    pub fn link_down_reason(&self) -> Reason {
+        let netdev = self.endpoint.as_ref().map_or("", |endpoint| &endpoint.netdev);
+        Reason::new("LinkDown", format!("interface {netdev} is down or has no carrier"))
+    }
+
     /// Name of the device it has open.
     #[must_use]
     pub fn device_name(&self) -> Option<String> {
