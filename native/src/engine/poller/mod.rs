@@ -54,8 +54,9 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-/// When messages wait for room in the control thread's mailbox, a sleeping poller tries again this soon.
-const OUTBOX_RETRY: Duration = Duration::from_millis(1);
+/// What nothing announces is tried again this soon: messages without room in the control thread's mailbox, receives
+/// that could not be posted.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What a poller is built with.
 #[derive(Debug)]
@@ -205,7 +206,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let retry = (!self.outbox.is_empty()).then(|| self.now + OUTBOX_RETRY);
+        let unposted = |share: &Share<P>| share.may_post() && share.receives.idle() > 0;
+        let retries = !self.outbox.is_empty() || self.shares.iter().any(|(_, share)| unposted(share));
+        let retry = retries.then(|| self.now + RETRY);
         match (self.timer, retry) {
             (Some(timer), Some(retry)) => Some(timer.min(retry)),
             (timer, retry) => timer.or(retry),

@@ -10,7 +10,7 @@ use super::host::{HostQueue, TestHost};
 use crate::engine::messages::{Epoch, PortSizing, ToPoller};
 use crate::nvme::data_pointer::DataPointer;
 use crate::nvme::opcode::io;
-use crate::provider::sim::{FaultPoint, HostRegion, LinkState, SimWorld};
+use crate::provider::sim::{FaultPoint, HostRegion, InterruptedReceive, LinkState, SimWorld};
 
 const STEPS: usize = 3000;
 const SEEDS: u64 = 12;
@@ -198,7 +198,14 @@ impl Run {
             request_count: 40,
             ..sizing()
         };
-        let mut bench = Bench::in_world(SimWorld::new(seed), sizing);
+        let world = SimWorld::new(seed);
+        world.deliver_despite_errors(500);
+        match seed % 3 {
+            0 => world.split_arrivals(InterruptedReceive::Lost),
+            1 => world.split_arrivals(InterruptedReceive::Flushed),
+            _ => {}
+        }
+        let mut bench = Bench::in_world(world, sizing);
         bench.send_work_requests_max = 8;
         let client = |number| Client {
             number,
@@ -254,9 +261,10 @@ impl Run {
     }
 
     fn disturb_posts(&mut self) {
-        match self.random.below(3) {
+        match self.random.below(6) {
             0 => self.bench.world.fail_sends_after(self.random.below(4), libc::ENOMEM),
             1 => self.bench.world.fail_call(FaultPoint::PostReceives, 1, libc::ENOMEM),
+            2 => self.bench.world.fail_call(FaultPoint::PollCompletions, 1, libc::EIO),
             _ => {
                 let handles = self.bench.handles();
                 if !handles.is_empty() {
