@@ -33,6 +33,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['e2e/**/*.e2e.ts'],
+          globalSetup: ['e2e/lab-setup.ts'],
           fileParallelism: false,
           testTimeout: 30 * minute,
           hookTimeout: 60 * minute,

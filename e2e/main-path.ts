@@ -164,7 +164,7 @@ export async function deleteTarget(path: MainPath): Promise<void> {
     'the target to say that it waits for its host',
     async () => {
       const text = await cluster.kubectl(['describe', 'nvmeoftarget', target.name, '-n', target.namespace]);
-      return /HostsConnected|hosts? (is|are) (still )?connected/i.test(text) || undefined;
+      return text.includes('DeletionBlocked') || undefined;
     },
     { timeoutSeconds: 60 },
   );
