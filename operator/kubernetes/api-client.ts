@@ -148,16 +148,17 @@ export class ApiClient implements Api {
   }
 
   async #send(call: Call): Promise<IncomingMessage> {
-    const server = this.#config.getCurrentCluster()?.server;
-    if (server === undefined) throw new Error('the kubeconfig names no current cluster');
-    const url = new URL(server.replace(/\/$/, '') + call.path);
+    const cluster = this.#config.getCurrentCluster();
+    if (cluster === null) throw new Error('the kubeconfig names no current cluster');
+    const url = new URL(cluster.server.replace(/\/$/, '') + call.path);
     for (const [name, value] of Object.entries(call.query ?? {})) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
     const options: HttpsRequestOptions = { headers: {} };
     await this.#config.applyToHTTPSOptions(options);
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
-    options.agent = this.#agentFor(url, options);
+    // Through a proxy the connections are client-node's, which knows how.
+    if (cluster.proxyUrl === undefined) options.agent = this.#agentFor(url, options);
     options.method = call.method;
     options.headers = {
       ...(options.headers as Record<string, string>),

@@ -19,6 +19,9 @@ const INACTIVITY_TIMEOUT_MS = 70_000;
 
 const BACKOFF: BackoffLimits = { baseMilliseconds: 400, maxMilliseconds: 30_000 };
 
+/** After so many failures in a row the fault may lie in the version (a restored etcd): list again. */
+const FAILURES_BEFORE_LIST = 5;
+
 /** Every object is handed to the handler again this often, plus up to a tenth, to repair what was missed. */
 const RESYNC_MS = 10 * 60 * 1000;
 
@@ -74,6 +77,8 @@ export class Reflector<T extends KubernetesObject> {
   readonly #groups = new Map<string, Set<string>>();
   readonly #synced = Promise.withResolvers<void>();
   #isSynced = false;
+  /** Where the next watch goes on from; undefined when a list comes first. */
+  #resourceVersion: string | undefined;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -111,17 +116,16 @@ export class Reflector<T extends KubernetesObject> {
     const resync = setInterval(() => this.#resync(), RESYNC_MS * (1 + this.#random() * 0.1));
     try {
       let failures = 0;
-      let resourceVersion: string | undefined;
       while (!signal.aborted) {
         try {
-          resourceVersion ??= await this.#list(signal);
-          resourceVersion = await this.#watch(resourceVersion, signal, () => {
+          this.#resourceVersion ??= await this.#list(signal);
+          await this.#watch(this.#resourceVersion, signal, () => {
             failures = 0;
           });
         } catch (error) {
           if (signal.aborted) return;
           const reason = this.#restartReason(error);
-          if (reason === 'expired') resourceVersion = undefined;
+          if (reason === 'expired' || failures >= FAILURES_BEFORE_LIST) this.#resourceVersion = undefined;
           await sleep(this.#waitAfter(error, failures), signal);
           failures += 1;
         }
@@ -166,15 +170,14 @@ export class Reflector<T extends KubernetesObject> {
     return resourceVersion;
   }
 
-  /** Returns the version to go on from when the server ends the watch in good order. */
-  async #watch(from: string, signal: AbortSignal, onAlive: () => void): Promise<string> {
+  /** Returns when the server ends the watch in good order. */
+  async #watch(from: string, signal: AbortSignal, onAlive: () => void): Promise<void> {
     const { api, resource, namespace, labelSelector, fieldSelector, observer } = this.#options;
     const inactivity = new AbortController();
     const limit = this.#options.inactivityTimeoutMilliseconds ?? INACTIVITY_TIMEOUT_MS;
     let watchdog = setTimeout(() => inactivity.abort(), limit);
     const started = Date.now();
     const timeoutSeconds = Math.round(WATCH_TIMEOUT_SECONDS * (1 + this.#random()));
-    let resourceVersion = from;
     try {
       const query: Query = {
         resourceVersion: from,
@@ -189,7 +192,7 @@ export class Reflector<T extends KubernetesObject> {
         watchdog = setTimeout(() => inactivity.abort(), limit);
         observer?.eventSeen(resource.plural);
         onAlive();
-        resourceVersion = this.#consume(line as WatchLine) ?? resourceVersion;
+        this.#resourceVersion = this.#consume(line as WatchLine) ?? this.#resourceVersion;
       }
     } catch (error) {
       throw inactivity.signal.aborted ? new WatchInactiveError(`no event for ${limit} ms`) : error;
@@ -199,7 +202,6 @@ export class Reflector<T extends KubernetesObject> {
     const elapsedSeconds = (Date.now() - started) / 1000;
     if (elapsedSeconds < 1) throw new Error('the server closed the watch at once');
     observer?.restarted(resource.plural, elapsedSeconds >= timeoutSeconds - 1 ? 'timeout' : 'closed');
-    return resourceVersion;
   }
 
   #consume(line: WatchLine): string | undefined {

@@ -1,0 +1,147 @@
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type Answer, FakeApiServer, sendEvent, sendJson } from '../testing/fake-api-server.ts';
+import { ApiClient } from './api-client.ts';
+import type { KubernetesObject } from './object.ts';
+import { Reflector, type RestartReason } from './reflector.ts';
+import { RESOURCES } from './resource.ts';
+
+let server: FakeApiServer;
+let stop: AbortController;
+let running: Promise<void>;
+let restarts: RestartReason[];
+let changes: string[];
+
+beforeEach(async () => {
+  server = await FakeApiServer.start();
+  stop = new AbortController();
+  restarts = [];
+  changes = [];
+});
+afterEach(async () => {
+  stop.abort();
+  await running;
+  await server.stop();
+});
+
+const node = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } });
+const list =
+  (resourceVersion: string, items: unknown[], next?: string): Answer =>
+  (response) =>
+    sendJson(response, {
+      metadata: { resourceVersion, ...(next === undefined ? {} : { continue: next }) },
+      items,
+    });
+const idle: Answer = (response) => sendEvent(response, 'BOOKMARK', node('', '100'));
+
+function start(options: { inactivityTimeoutMilliseconds?: number } = {}): Reflector<KubernetesObject> {
+  const reflector = new Reflector<KubernetesObject>({
+    api: new ApiClient(server.config),
+    resource: RESOURCES.nodes,
+    parse: (raw) => {
+      const object = raw as KubernetesObject;
+      if (object.metadata.name === 'unreadable') throw new Error('no such field');
+      return object;
+    },
+    groupOf: (object) => object.metadata.name[0],
+    onChange: (current, previous) => {
+      const name = (current ?? previous)?.metadata.name;
+      changes.push(`${current === undefined ? '-' : previous === undefined ? '+' : '~'}${name}`);
+      if (name === 'explosive') throw new Error('handler');
+    },
+    logger: pino({ level: 'silent' }),
+    observer: { eventSeen: () => undefined, restarted: (_, reason) => restarts.push(reason) },
+    backoff: { baseMilliseconds: 1, maxMilliseconds: 5 },
+    ...options,
+  });
+  running = reflector.run(stop.signal);
+  return reflector;
+}
+
+describe('a reflector', () => {
+  it('reads every page of the list before it counts as synced', async () => {
+    server.lists = [list('7', [node('a1', '1')], 'page2'), list('7', [node('b1', '2')])];
+    server.watches = [idle];
+    const reflector = start();
+    await reflector.synced;
+    expect([...reflector.values()].map((object) => object.metadata.name)).toEqual(['a1', 'b1']);
+    expect(server.requests[1]?.searchParams.get('continue')).toBe('page2');
+    expect(server.requests[0]?.searchParams.get('limit')).toBe('500');
+  });
+
+  it('watches from the version of the list, with bookmarks and a time limit', async () => {
+    server.lists = [list('7', [])];
+    server.watches = [idle];
+    start();
+    await vi.waitFor(() => expect(server.requests).toHaveLength(2));
+    const query = server.requests[1]?.searchParams;
+    expect(query?.get('resourceVersion')).toBe('7');
+    expect(query?.get('allowWatchBookmarks')).toBe('true');
+    expect(Number(query?.get('timeoutSeconds'))).toBeGreaterThanOrEqual(300);
+  });
+
+  it('follows additions, changes and deletions, and tells each once', async () => {
+    server.lists = [list('1', [node('a1', '1')])];
+    server.watches = [
+      (response) => {
+        sendEvent(response, 'ADDED', node('a2', '2'));
+        sendEvent(response, 'MODIFIED', node('a2', '3'));
+        sendEvent(response, 'MODIFIED', node('a2', '3'));
+        sendEvent(response, 'DELETED', node('a1', '4'));
+      },
+    ];
+    const reflector = start();
+    await vi.waitFor(() => expect(changes).toEqual(['+a1', '+a2', '~a2', '-a1']));
+    expect(reflector.inGroup('a').map((object) => object.metadata.name)).toEqual(['a2']);
+  });
+
+  it('lists again when its version has expired, and notices what went meanwhile', async () => {
+    server.lists = [list('1', [node('a1', '1'), node('a2', '1')]), list('50', [node('a2', '1')])];
+    server.watches = [(response) => sendEvent(response, 'ERROR', { code: 410, reason: 'Expired' }), idle];
+    start();
+    await vi.waitFor(() => expect(changes).toEqual(['+a1', '+a2', '-a1']));
+    expect(restarts).toEqual(['expired']);
+  });
+
+  it('goes on from the last bookmark after the connection is cut, without another list', async () => {
+    server.lists = [list('1', [node('a1', '1')])];
+    server.watches = [idle];
+    start();
+    await vi.waitFor(() => expect(server.requests).toHaveLength(2));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    server.resetConnections();
+    await vi.waitFor(() => expect(server.requests.length).toBeGreaterThan(2));
+    expect(server.requests[2]?.searchParams.get('resourceVersion')).toBe('100');
+    expect(changes).toEqual(['+a1']);
+  });
+
+  it('takes a silent watch for dead', async () => {
+    server.lists = [list('1', [])];
+    server.watches = [idle];
+    start({ inactivityTimeoutMilliseconds: 30 });
+    await vi.waitFor(() => expect(restarts.slice(0, 2)).toEqual(['inactive', 'inactive']));
+  });
+
+  it('survives a server that refuses, throttles and talks nonsense', async () => {
+    server.lists = [
+      (response) => sendJson(response, { message: 'no' }, 500),
+      (response) => sendJson(response, { reason: 'TooManyRequests' }, 429),
+      (response) => response.end('not json'),
+      (response) => response.destroy(),
+      list('1', [node('a1', '1')]),
+    ];
+    server.watches = [(response) => response.end('{"type":\n'), idle];
+    const reflector = start();
+    await reflector.synced;
+    expect(reflector.get('a1')).toBeDefined();
+  });
+
+  it('leaves out what it cannot read, and is not stopped by a handler that throws', async () => {
+    server.lists = [list('1', [node('unreadable', '1'), node('explosive', '1'), node('a1', '1')])];
+    server.watches = [idle];
+    const reflector = start();
+    await reflector.synced;
+    expect(changes).toEqual(['+explosive', '+a1']);
+    expect(reflector.get('unreadable')).toBeUndefined();
+  });
+});

@@ -1,0 +1,136 @@
+import { pino } from 'pino';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ApiError } from '../kubernetes/api-error.ts';
+import { microTime } from '../kubernetes/micro-time.ts';
+import { LeaderElector } from './leader-elector.ts';
+import type { Lease, LeaseSpec, LeaseStore } from './lease.ts';
+
+/** One lease in memory, with the API's optimistic locking. */
+class MemoryLeaseStore implements LeaseStore {
+  lease: Lease | undefined;
+  isDown = false;
+  #version = 0;
+
+  async read(): Promise<Lease | undefined> {
+    if (this.isDown) throw new Error('connection refused');
+    return this.lease;
+  }
+
+  async create(spec: LeaseSpec): Promise<Lease> {
+    if (this.lease !== undefined) throw new ApiError('POST', 409, '{}');
+    return this.#store(spec);
+  }
+
+  async replace(read: Lease, spec: LeaseSpec): Promise<Lease> {
+    if (this.isDown) throw new Error('connection refused');
+    if (read.metadata.resourceVersion !== this.lease?.metadata.resourceVersion)
+      throw new ApiError('PUT', 409, '{}');
+    return this.#store(spec);
+  }
+
+  #store(spec: LeaseSpec): Lease {
+    this.#version += 1;
+    this.lease = { metadata: { name: 'weir-operator', resourceVersion: String(this.#version) }, spec };
+    return this.lease;
+  }
+}
+
+let nowMs = 0;
+let store: MemoryLeaseStore;
+beforeEach(() => {
+  nowMs = 0;
+  store = new MemoryLeaseStore();
+});
+
+function elector(identity: string, clockSkewMs = 0): LeaderElector {
+  return new LeaderElector({
+    store,
+    identity,
+    logger: pino({ level: 'silent' }),
+    monotonicMs: () => nowMs,
+    wallClock: () => new Date(Date.UTC(2026, 10, 23) + nowMs + clockSkewMs),
+  });
+}
+
+describe('leader election', () => {
+  it('makes the first replica the leader, and no other while it renews', async () => {
+    const [first, second] = [elector('a'), elector('b')];
+    expect(await first.attempt()).toBe('held');
+    for (let tick = 0; tick < 60; tick += 1) {
+      nowMs += 2000;
+      expect(await first.attempt()).toBe('held');
+      expect(await second.attempt()).toBe('taken');
+    }
+    expect(first.isLeader && !second.isLeader).toBe(true);
+  });
+
+  it('hands over once the lease has not been renewed for its duration', async () => {
+    const [first, second] = [elector('a'), elector('b')];
+    await first.attempt();
+    expect(await second.attempt()).toBe('taken');
+    nowMs += 14_999;
+    expect(await second.attempt()).toBe('taken');
+    nowMs += 1;
+    expect(await second.attempt()).toBe('held');
+    expect(store.lease?.spec).toMatchObject({ holderIdentity: 'b', leaseTransitions: 1 });
+    expect(await first.attempt()).toBe('taken');
+  });
+
+  it('judges the lease by when it saw it change, whatever the clock of its holder says', async () => {
+    const [first, second] = [elector('a', -3_600_000), elector('b')];
+    await first.attempt();
+    expect(await second.attempt()).toBe('taken');
+    nowMs += 10_000;
+    await first.attempt();
+    nowMs += 10_000;
+    expect(await second.attempt()).toBe('taken');
+  });
+
+  it('lets one of two replicas win that try at the same moment', async () => {
+    store.lease = { metadata: { name: 'weir-operator', resourceVersion: '0' }, spec: { holderIdentity: '' } };
+    const results = await Promise.all([elector('a').attempt(), elector('b').attempt()]);
+    expect(results.sort()).toEqual(['failed', 'held']);
+  });
+
+  it('takes over at once when the lease was given up', async () => {
+    const [first, second] = [elector('a'), elector('b')];
+    await first.attempt();
+    await first.release();
+    expect(first.isLeader).toBe(false);
+    expect(await second.attempt()).toBe('held');
+  });
+
+  it('does not take back what it gave up while it was not the leader', async () => {
+    const [first, second] = [elector('a'), elector('b')];
+    await first.attempt();
+    await second.attempt();
+    await second.release();
+    expect(store.lease?.spec?.holderIdentity).toBe('a');
+  });
+
+  it('is lost when it cannot be renewed before others may take over', async () => {
+    const times = { leaseSeconds: 0.15, renewDeadlineSeconds: 0.08, retrySeconds: 0.01 };
+    const real = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }), times });
+    await real.attempt();
+    const started = performance.now();
+    store.isDown = true;
+    expect(await real.hold(new AbortController().signal)).toBe('lost');
+    expect(real.isLeader).toBe(false);
+    expect(performance.now() - started).toBeLessThan(150);
+  });
+
+  it('is lost at once when another replica has the lease', async () => {
+    const times = { leaseSeconds: 15, renewDeadlineSeconds: 10, retrySeconds: 0.005 };
+    const real = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }), times });
+    await real.attempt();
+    store.lease = {
+      metadata: { name: 'weir-operator', resourceVersion: '99' },
+      spec: { holderIdentity: 'b' },
+    };
+    expect(await real.hold(new AbortController().signal)).toBe('lost');
+  });
+
+  it('writes times as the API takes them', () => {
+    expect(microTime(new Date(Date.UTC(2026, 10, 23, 8, 1, 2, 3)))).toBe('2026-11-23T08:01:02.003000Z');
+  });
+});
