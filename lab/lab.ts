@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ApiServer } from './control-plane/api-server.ts';
+import { type ApiServer, type ApiServerPlan, planApiServer } from './control-plane/api-server.ts';
 import { CONTROL_PLANE, startControlPlane, stopControlPlane } from './control-plane/cluster.ts';
 import { nodeEnvironment, writeNodeFiles } from './control-plane/node-files.ts';
 import { isNodeReady, type NodeObject } from './control-plane/node-readiness.ts';
@@ -81,9 +81,12 @@ export class Lab {
     await installPackages(this.#progress);
     const nodes = guestNames('node', parts.nodes ?? 1);
     const guests = [...nodes, ...guestNames('host', parts.hosts ?? 1)].map((name) => this.guest(name));
-    if (parts.cluster ?? true) {
-      const apiServer = await this.#startControlPlane();
-      await this.#startGuests(guests, apiServer);
+    const cluster = parts.cluster ?? true;
+    await this.#makeWhatIsCached(cluster);
+    if (cluster) {
+      // Certificates and ports are settled first; then the control plane starts while the guests boot.
+      const apiServer = await planApiServer(this.#controlPlane);
+      await Promise.all([this.#startControlPlane(), this.#startGuests(guests, apiServer)]);
       await this.#progress.step('wait for the nodes to be ready', () => this.#nodesReady(nodes));
     } else {
       await this.#startGuests(guests, undefined);
@@ -244,6 +247,11 @@ export class Lab {
     return new Guest(planGuest(name), join(this.#guestsDirectory, name));
   }
 
+  /** The long work of a first run. The packages wait for the network while the compiler has the processors. */
+  async #makeWhatIsCached(cluster: boolean): Promise<void> {
+    await Promise.all([guestDisk(this.#progress), cluster ? kubernetesBinaries(this.#progress) : undefined]);
+  }
+
   #startControlPlane(): Promise<ApiServer> {
     const where = { directory: this.#controlPlane, guests: this.#guestsDirectory };
     const running = CONTROL_PLANE.every((name) => daemonPid(this.#controlPlane, name) !== undefined);
@@ -269,7 +277,7 @@ export class Lab {
     }
   }
 
-  async #startGuests(guests: readonly Guest[], apiServer: ApiServer | undefined): Promise<void> {
+  async #startGuests(guests: readonly Guest[], apiServer: ApiServerPlan | undefined): Promise<void> {
     const joined = (guest: Guest): boolean =>
       apiServer === undefined || guest.plan.role === 'host' || guest.joined;
     if (guests.every((guest) => guest.running && joined(guest))) {
@@ -300,7 +308,7 @@ export class Lab {
           }
           const joins = apiServer !== undefined && guest.plan.role === 'node' && !guest.running;
           if (joins) {
-            const directory = join(guest.share, 'kubernetes');
+            const directory = guest.clusterFiles;
             await writeNodeFiles({ directory, plan: guest.plan, apiServer, progress });
           }
           const parts: GuestParts = {

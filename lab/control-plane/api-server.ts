@@ -29,15 +29,20 @@ export interface ApiServerOptions {
   progress?: Progress;
 }
 
-/** A running API server with its etcd. */
-export interface ApiServer {
+/** What is known about an API server before it runs. */
+export interface ApiServerPlan {
   /** For example `https://127.0.0.1:40123`. */
   url: string;
   port: number;
-  /** Kubeconfig of a cluster administrator. */
-  kubeconfig: string;
   authority: CertificateAuthority;
+  /** Path of the key that signs service account tokens. */
   serviceAccountKey: string;
+}
+
+/** A running API server with its etcd. */
+export interface ApiServer extends ApiServerPlan {
+  /** Path of a cluster administrator's kubeconfig. */
+  kubeconfig: string;
   /** Ends both processes; the data stay. */
   stop(): Promise<void>;
   /** Ends the API server only, so that its return can be tested with `startApiServer`. */
@@ -50,6 +55,16 @@ interface Ports {
   etcdPeer: number;
 }
 
+/** Chooses the ports and makes the certificate authority, once per directory. */
+export async function planApiServer(dir: string): Promise<ApiServerPlan> {
+  const certificates = join(dir, 'certificates');
+  mkdirSync(certificates, { recursive: true, mode: 0o700 });
+  const { apiServer: port } = await rememberedPorts(dir);
+  const authority = await CertificateAuthority.open(certificates);
+  const serviceAccountKey = await authority.signingKey('service-account');
+  return { url: `https://127.0.0.1:${port}`, port, authority, serviceAccountKey };
+}
+
 /**
  * Starts etcd and a real kube-apiserver on loopback and waits until it is ready. Safe to repeat: what runs
  * already is kept.
@@ -58,11 +73,10 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const { dir } = options;
   const tiedToParent = options.tiedToParent ?? true;
   const binaries = await kubernetesBinaries(options.progress ?? silentProgress, ['kube-apiserver']);
-  const certificates = join(dir, 'certificates');
-  mkdirSync(certificates, { recursive: true, mode: 0o700 });
-  const ports = await rememberedPorts(join(dir, 'ports.json'));
-  const authority = await CertificateAuthority.open(certificates);
-  const [server, administrator, kubeletClient, serviceAccountKey] = await Promise.all([
+  const plan = await planApiServer(dir);
+  const { authority, serviceAccountKey } = plan;
+  const ports = await rememberedPorts(dir);
+  const [server, administrator, kubeletClient] = await Promise.all([
     authority.issue('kube-apiserver', {
       commonName: 'kube-apiserver',
       alternativeNames: [
@@ -79,7 +93,6 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
       commonName: 'kube-apiserver-kubelet-client',
       organization: 'system:masters',
     }),
-    authority.signingKey('service-account'),
   ]);
   const etcd = await startEtcd({
     directory: dir,
@@ -89,7 +102,6 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     tiedToParent,
   });
 
-  const url = `https://127.0.0.1:${ports.apiServer}`;
   const log = join(dir, 'kube-apiserver.log');
   startDaemon({
     name: 'kube-apiserver',
@@ -136,18 +148,15 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const kubeconfig = join(dir, 'kubeconfig');
   writeKubeconfig({
     path: kubeconfig,
-    server: url,
+    server: plan.url,
     caCertificate: authority.certificate,
     user: 'admin',
     client: administrator,
   });
   const stopApiServer = (): Promise<void> => stopDaemon(dir, 'kube-apiserver');
   return {
-    url,
-    port: ports.apiServer,
+    ...plan,
     kubeconfig,
-    authority,
-    serviceAccountKey,
     stopApiServer,
     async stop() {
       await stopApiServer();
@@ -157,7 +166,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
 }
 
 /** Ports are chosen once per directory: kubeconfigs and guests keep pointing to them after a restart. */
-async function rememberedPorts(path: string): Promise<Ports> {
+async function rememberedPorts(dir: string): Promise<Ports> {
+  const path = join(dir, 'ports.json');
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Ports;
   } catch {

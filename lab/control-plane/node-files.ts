@@ -6,7 +6,7 @@ import type { GuestPlan } from '../guests/plan.ts';
 import { PAUSE_IMAGE, pauseImage } from '../images/pause-image.ts';
 import type { Progress } from '../progress.ts';
 import { goProgram, kubernetesBinaries } from '../setup/binaries.ts';
-import { type ApiServer, KUBERNETES_SERVICE_ADDRESS, MACHINE_ADDRESS_IN_GUESTS } from './api-server.ts';
+import { type ApiServerPlan, KUBERNETES_SERVICE_ADDRESS, MACHINE_ADDRESS_IN_GUESTS } from './api-server.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 
 const sourceOf = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -20,7 +20,7 @@ export const RDMA_RESOURCE = 'rdma/hca_shared_devices_a';
 export const RDMA_NODE_LABEL = 'weir.dev/rdma=true';
 
 /** Variables for `guest.env` of a node that joins the cluster. */
-export function nodeEnvironment(apiServer: ApiServer): Record<string, string> {
+export function nodeEnvironment(apiServer: ApiServerPlan): Record<string, string> {
   return {
     API_SERVER_PORT: String(apiServer.port),
     KUBERNETES_SERVICE_ADDRESS,
@@ -33,7 +33,7 @@ export function nodeEnvironment(apiServer: ApiServer): Record<string, string> {
 export async function writeNodeFiles(options: {
   directory: string;
   plan: GuestPlan;
-  apiServer: ApiServer;
+  apiServer: ApiServerPlan;
   progress: Progress;
 }): Promise<void> {
   const { directory, plan, apiServer, progress } = options;

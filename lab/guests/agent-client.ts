@@ -171,7 +171,7 @@ async function withinLimit(
 }
 
 /**
- * Opens a connection to an address that only the guest can reach. Resolves once it stands; bytes that arrived
+ * Opens a connection to an address that only the guest can reach. Resolves once it stands, paused; bytes that came
  * with the answer stay readable.
  */
 export function dialThroughGuest(address: AgentAddress, target: string): Promise<Socket> {

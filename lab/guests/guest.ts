@@ -173,6 +173,10 @@ export class Guest {
 
   #prepare(parts: GuestParts, port: string): void {
     mkdirSync(this.share, { recursive: true, mode: 0o700 });
+    if (parts.environment === undefined) {
+      // Left behind by a node that ended by itself.
+      rmSync(this.clusterFiles, { recursive: true, force: true });
+    }
     cpSync(BOOT_DIRECTORY, this.share, { recursive: true });
     copyFileSync(parts.agent, join(this.share, 'agent'));
     chmodSync(join(this.share, 'agent'), 0o755);

@@ -13,7 +13,6 @@ export function buildah(
   const [command, ...rest] = args;
   return run(
     [
-      'nice',
       'buildah',
       ...['--root', cacheDirectory('containers', 'store'), '--runroot', runDirectory('containers')],
       ...['--storage-driver', 'overlay', command, ...rest],

@@ -24,7 +24,7 @@ export async function debianRoot(options: {
   const mirror = process.env['WEIR_DEBIAN_MIRROR'];
   await run(
     [
-      ...(['nice', 'mmdebstrap', '--variant=minbase', '--mode=root'] as const),
+      ...(['mmdebstrap', '--variant=minbase', '--mode=root'] as const),
       ...LEFT_OUT.map((path) => `--dpkgopt=path-exclude=${path}`),
       '--dpkgopt=force-unsafe-io',
       '--aptopt=APT::Install-Recommends "false"',
