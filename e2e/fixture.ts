@@ -13,6 +13,9 @@ import { NvmeHost } from './nvme-host.ts';
 export const NODE = 'node-a';
 export const HOST = 'host-a';
 
+/** The image that `lab.buildImage` makes by default. */
+export const IMAGE = 'weir.dev/weir:lab';
+
 /** The lab with Weir in it. */
 export interface EndToEnd {
   readonly lab: Lab;
