@@ -12,6 +12,9 @@ mod poller_threads;
 mod snapshot;
 mod wait;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::core::{Core, CoreError, CoreOptions};
 pub use event_ring::{BufferTooSmall, EventRing};
 pub(crate) use fatal::panic_message;

@@ -588,6 +588,14 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
     }
 
+    /// Says what can be said over paths that are usable now.
+    pub(super) fn tell_all_hosts(&mut self, now: Now) {
+        let owes = |one: &Connection<P>| matches!(one.stage, Stage::Dropped | Stage::Rejecting { .. });
+        for handle in self.connections.handles(owes) {
+            self.tell_host(handle, now);
+        }
+    }
+
     /// The port serves (again): requests that waited are admitted, adopted ones accepted.
     pub(super) fn admit_waiting(&mut self, port: PortId, now: Now) {
         for handle in self.connections.handles(|one| one.port == port) {

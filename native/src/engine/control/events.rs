@@ -199,6 +199,15 @@ impl Event {
         )
     }
 
+    /// What kinds that may come in a flood are limited by.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::ConnectRejected { .. } => "connectRejected",
+            Self::BackendError { .. } => "backendError",
+            _ => "other",
+        }
+    }
+
     /// Its weight, where that does not depend on anything else.
     #[must_use]
     pub fn level(&self) -> Level {

@@ -1,6 +1,6 @@
 //! Events waiting for the runtime to take them, and the limit on those that hosts can cause at will.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Now;
@@ -18,8 +18,14 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub struct Journal {
     reports: VecDeque<Report>,
     dropped: u64,
-    window_since: Option<Instant>,
-    in_window: u32,
+    /// By kind of event, so that a flood of one hides no other.
+    windows: BTreeMap<&'static str, Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    reported: u32,
 }
 
 impl Journal {
@@ -43,15 +49,16 @@ impl Journal {
 
     /// Reports an event of a kind that may come in a flood.
     pub fn report_limited(&mut self, event: Event, now: Now) {
-        let fresh = self
-            .window_since
-            .is_none_or(|since| now.instant.saturating_duration_since(since) >= WINDOW);
-        if fresh {
-            self.window_since = Some(now.instant);
-            self.in_window = 0;
+        let fresh = || Window {
+            since: now.instant,
+            reported: 0,
+        };
+        let window = self.windows.entry(event.kind()).or_insert_with(fresh);
+        if now.instant.saturating_duration_since(window.since) >= WINDOW {
+            *window = fresh();
         }
-        if self.in_window < LIMITED_PER_WINDOW {
-            self.in_window += 1;
+        if window.reported < LIMITED_PER_WINDOW {
+            window.reported += 1;
             self.report(event, now);
         }
     }

@@ -100,6 +100,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         for id in ids {
             self.follow_port(id, &devices, problem.as_ref(), now);
         }
+        // Also of ports that moved meanwhile or are gone: what counts is the path of each connection.
+        self.tell_all_hosts(now);
         if self
             .ports
             .values()

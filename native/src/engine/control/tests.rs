@@ -667,6 +667,23 @@ fn a_removed_device_is_drained_and_serves_again_when_it_is_back() {
 }
 
 #[test]
+fn a_removed_device_ends_the_process_where_the_kernel_needs_that_but_only_after_a_drain() {
+    let mut node = Node::serving(BOTH);
+    node.control.exit_when_device_removed = true;
+    let other = node.connected(at(B));
+    node.sim.remove_device("rxe0");
+    node.settle();
+    assert_eq!(
+        node.control.exit_code(),
+        None,
+        "hosts of the other device are told first"
+    );
+    node.run(Duration::from_secs(16));
+    assert_eq!(node.control.exit_code(), Some(super::EXIT_DEVICE_REMOVED));
+    assert_eq!(node.host.outcome(other), ConnectOutcome::Disconnected);
+}
+
+#[test]
 fn only_what_changed_is_touched() {
     let mut node = Node::serving(BOTH);
     let first = node.connected(at(A));
