@@ -15,6 +15,9 @@ const REDACTED_PATHS = [
   '*.dhchapKey',
 ];
 
+/** What pino leaves out of every line. */
+export const REDACTION = { paths: REDACTED_PATHS, censor: '[redacted]' };
+
 /** Levels that may be asked for. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 
@@ -23,7 +26,7 @@ export function createLogger(level: (typeof LOG_LEVELS)[number]): Logger {
   return pino({
     name: 'weir-operator',
     level,
-    redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
+    redact: REDACTION,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
   });

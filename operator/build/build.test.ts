@@ -1,0 +1,173 @@
+import { describe, expect, it } from 'vitest';
+import { nvmeofTargetNodeSpecSchema } from '../../crds/nvmeof-target-node.ts';
+import { derivedNamespaceUuid } from '../../crds/uuid.ts';
+import { SAMPLE_SETTINGS, sampleSpec } from '../testing/samples.ts';
+import { buildDaemonSet, TEMPLATE_HASH_ANNOTATION } from './daemon-set.ts';
+import { buildRole } from './role.ts';
+import { buildRoleBinding } from './role-binding.ts';
+import { buildServiceAccount } from './service-account.ts';
+import { buildTargetNode } from './target-node.ts';
+
+const target = { namespace: 'storage', name: 'fast', uid: 'uid-fast' };
+const ids = { first: 1, last: 511 };
+
+interface PodTemplate {
+  metadata: { labels: Record<string, string>; annotations: Record<string, string> };
+  spec: {
+    hostNetwork: boolean;
+    terminationGracePeriodSeconds: number;
+    containers: [
+      {
+        args: string[];
+        env: { name: string; value?: string }[];
+        securityContext: Record<string, unknown>;
+        volumeMounts: { mountPath: string; name: string }[];
+        resources: { requests: Record<string, string>; limits: Record<string, string> };
+        ports: { containerPort: number }[];
+      },
+    ];
+    volumes: { name: string; hostPath: { path: string; type: string } }[];
+  };
+}
+
+function template(change: object = {}, settings: Partial<typeof SAMPLE_SETTINGS> = {}): PodTemplate {
+  const built = buildDaemonSet(target, sampleSpec(change), { ...SAMPLE_SETTINGS, ...settings }, 9810);
+  return (built['spec'] as { template: PodTemplate }).template;
+}
+
+describe('every child', () => {
+  it('is owned by its target and says to whom it belongs', () => {
+    const children = [
+      buildServiceAccount(target),
+      buildRole(target, ['fast-node-a']),
+      buildRoleBinding(target),
+      buildDaemonSet(target, sampleSpec(), SAMPLE_SETTINGS, 9810),
+      buildTargetNode(target, sampleSpec(), 'nqn.2026-11.dev.weir:fast', 'node-a', ids),
+    ];
+    for (const { metadata } of children) {
+      expect(metadata.namespace).toBe('storage');
+      expect(metadata.labels['weir.dev/target']).toBe('fast');
+      expect(metadata.ownerReferences).toMatchObject([
+        { kind: 'NvmeofTarget', uid: 'uid-fast', controller: true },
+      ]);
+    }
+  });
+});
+
+describe("a dataplane's pod", () => {
+  it('has one capability, nothing writable and no privilege by default', () => {
+    const [container] = template().spec.containers;
+    expect(container.securityContext).toEqual({
+      privileged: false,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      runAsUser: 0,
+      capabilities: { drop: ['ALL'], add: ['IPC_LOCK'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    });
+  });
+
+  it('asks a device plugin for its devices, and then mounts none itself', () => {
+    const { containers, volumes } = template().spec;
+    expect(containers[0].resources.limits['rdma/shared']).toBe('1');
+    expect(volumes.map(({ hostPath }) => hostPath.path)).toEqual(['/var/lib/weir']);
+  });
+
+  it.each(['HostDevices', 'Privileged'] as const)(
+    'mounts the devices of the node with %s',
+    (deviceAccess) => {
+      const { containers, volumes } = template({}, { deviceAccess }).spec;
+      expect(volumes.map(({ hostPath }) => hostPath)).toContainEqual({
+        path: '/dev/infiniband',
+        type: 'Directory',
+      });
+      expect(containers[0].resources.limits).toEqual({});
+      expect(containers[0].securityContext['privileged']).toBe(deviceAccess === 'Privileged');
+    },
+  );
+
+  it('mounts the directory of each file once and each block device, at the same path', () => {
+    const namespaces = [
+      { nsid: 1, backend: { file: { path: '/var/lib/weir/a.img', size: '1Gi' } } },
+      { nsid: 2, backend: { file: { path: '/var/lib/weir/b.img', size: '1Gi' } } },
+      { nsid: 3, backend: { blockDevice: { path: '/dev/vdb' } } },
+    ];
+    const { containers, volumes } = template({ namespaces }).spec;
+    expect(volumes.map(({ hostPath }) => hostPath)).toEqual([
+      { path: '/var/lib/weir', type: 'DirectoryOrCreate' },
+      { path: '/dev/vdb', type: 'BlockDevice' },
+    ]);
+    expect(containers[0].volumeMounts.map(({ mountPath }) => mountPath)).toEqual([
+      '/var/lib/weir',
+      '/dev/vdb',
+    ]);
+  });
+
+  it('learns its node, its target and its port', () => {
+    const { hostNetwork, containers } = template().spec;
+    expect(hostNetwork).toBe(true);
+    expect(containers[0].args).toContain('0.0.0.0:9810');
+    expect(containers[0].ports[0]?.containerPort).toBe(9810);
+    expect(containers[0].env).toContainEqual({ name: 'TARGET', value: 'storage/fast' });
+  });
+
+  it('gets more time to leave than its drain may take', () => {
+    for (const drainTimeoutSeconds of [15, 60, 61, 300]) {
+      const grace = template({ link: { drainTimeoutSeconds } }).spec.terminationGracePeriodSeconds;
+      expect(grace).toBeGreaterThan(drainTimeoutSeconds);
+    }
+  });
+
+  const hash = (change: object = {}) => template(change).metadata.annotations[TEMPLATE_HASH_ANNOTATION];
+  it('is not replaced for what the dataplane takes up live', () => {
+    const namespaces = [{ nsid: 9, backend: { file: { path: '/var/lib/weir/other.img', size: '2Gi' } } }];
+    expect(hash({ namespaces })).toBe(hash());
+    expect(hash({ link: { drainTimeoutSeconds: 30 }, access: { policy: 'AnyHost' } })).toBe(hash());
+    expect(hash({ polling: { mode: 'Busy', cores: 4 }, deletionPolicy: 'Drain' })).toBe(hash());
+  });
+
+  it('is replaced for what only a new pod can have', () => {
+    const namespaces = [{ nsid: 9, backend: { file: { path: '/var/lib/weir/sub/other.img', size: '2Gi' } } }];
+    expect(hash({ namespaces })).not.toBe(hash());
+    expect(hash({ resources: { requests: { cpu: '2' } } })).not.toBe(hash());
+  });
+});
+
+describe("a dataplane's role", () => {
+  it('names the objects it covers, and covers none when there are none', () => {
+    const rules = buildRole(target, ['fast-b', 'fast-a'])['rules'] as {
+      resourceNames?: string[];
+      verbs: string[];
+    }[];
+    expect(rules[0]).toMatchObject({ resourceNames: ['fast-a', 'fast-b'], verbs: ['get', 'list', 'watch'] });
+    expect(rules[1]).toMatchObject({ resources: ['nvmeoftargetnodes/status'], verbs: ['patch'] });
+    expect(buildRole(target, [])['rules']).toHaveLength(1);
+  });
+});
+
+describe('a node object', () => {
+  const spec = (change: object = {}, nqn = 'nqn.2026-11.dev.weir:fast') =>
+    nvmeofTargetNodeSpecSchema.parse(buildTargetNode(target, sampleSpec(change), nqn, 'node-a', ids)['spec']);
+
+  it('is complete for the core: sizes in bytes, UUIDs derived', () => {
+    const [subsystem] = spec().subsystems;
+    expect(subsystem?.controllerIDs).toEqual(ids);
+    expect(subsystem?.namespaces[0]).toMatchObject({
+      uuid: derivedNamespaceUuid('nqn.2026-11.dev.weir:fast', 1),
+      backend: { file: { path: '/var/lib/weir/fast.img', sizeBytes: 1073741824 } },
+    });
+    expect(subsystem?.namespaces[1]?.backend).toEqual({ memory: { sizeBytes: 268435456 } });
+  });
+
+  it('has an NQN and UUIDs of its own with scope PerNode', () => {
+    const [subsystem] = spec({ scope: 'PerNode' }).subsystems;
+    expect(subsystem?.nqn).toBe('nqn.2026-11.dev.weir:fast:node-a');
+    expect(subsystem?.namespaces[0]?.uuid).toBe(derivedNamespaceUuid('nqn.2026-11.dev.weir:fast:node-a', 1));
+  });
+
+  it('keeps a UUID that was given', () => {
+    const uuid = '6b1f7f0e-2a52-4f0f-8f2f-0e5b8f3c1a10';
+    const namespaces = [{ nsid: 1, uuid, backend: { blockDevice: { path: '/dev/vdb' } } }];
+    expect(spec({ namespaces }).subsystems[0]?.namespaces[0]?.uuid).toBe(uuid);
+  });
+});
