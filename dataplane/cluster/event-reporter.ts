@@ -75,10 +75,11 @@ export function reportOf(event: CoreEvent): Report | undefined {
         action: 'RegisterMemory',
       };
     case 'namespaceState':
-      if (known.state !== 'Failed') return undefined;
+      // One that is served as it was, although something else was asked for, is an error too.
+      if (event.level !== 'error') return undefined;
       return {
         type: 'Warning',
-        reason: 'NamespaceFailed',
+        reason: known.state === 'Failed' ? 'NamespaceFailed' : 'NamespaceUnchanged',
         subject: `${known.subsystem}/${known.nsid}`,
         note: `namespace ${known.nsid} of ${known.subsystem}: ${known.message || known.reason}`,
         action: 'OpenNamespace',

@@ -88,6 +88,9 @@ describe('the status of a node', () => {
     const built = status({}, { refusal });
     expect(condition(built, 'Accepted')).toMatchObject({ status: 'False', ...refusal });
     expect(condition(built, 'ListenersReady')?.status).toBe('True');
+    expect(condition(built, 'Ready')?.status).toBe('True');
+    const first = status({ generation: 0, listeners: [], namespaces: [] }, { refusal });
+    expect(condition(first, 'Ready')).toMatchObject({ status: 'False', ...refusal });
   });
 
   it('names every namespace that failed', () => {
@@ -100,6 +103,15 @@ describe('the status of a node', () => {
     const built = status({ namespaces: [sampleNamespace(), failed] });
     expect(condition(built, 'NamespacesReady')).toMatchObject({ status: 'False', reason: 'NoSuchFile' });
     expect(built.namespaces?.[1]).toMatchObject({ nsid: 2, state: 'Failed', message: '/x: no such file' });
+  });
+
+  it('says that a change was refused while what was there is served on', () => {
+    const kept = sampleNamespace({ reason: 'ShrinkRefused', message: 'a file is never truncated' });
+    const built = status({ namespaces: [kept] });
+    expect(condition(built, 'Accepted')).toMatchObject({ status: 'False', reason: 'ShrinkRefused' });
+    expect(condition(built, 'NamespacesReady')?.status).toBe('True');
+    const grown = status({ namespaces: [sampleNamespace({ reason: 'Grown' })] });
+    expect(condition(grown, 'Accepted')?.status).toBe('True');
   });
 
   it('keeps the time of a condition until its status changes', () => {

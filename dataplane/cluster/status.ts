@@ -62,7 +62,10 @@ function buildConditions(input: StatusInput): Condition[] {
   const { stats } = input;
   const accepted: Verdict =
     input.refusal === undefined
-      ? { status: 'True', reason: 'Accepted', message: 'the desired state is served as far as can be' }
+      ? judge(stats.namespaces.filter(servesFormerState), aboutNamespace, {
+          reason: 'Accepted',
+          message: 'the desired state is served as far as can be',
+        })
       : { status: 'False', ...input.refusal };
   const listeners = judge(
     stats.listeners.filter((listener) => !isServing(listener.phase)),
@@ -84,10 +87,7 @@ function buildConditions(input: StatusInput): Condition[] {
   );
   const namespaces = judge(
     stats.namespaces.filter((namespace) => namespace.state === 'Failed'),
-    (namespace) => ({
-      reason: namespace.reason || 'Failed',
-      message: `namespace ${namespace.nsid} of ${namespace.subsystem}: ${namespace.message || namespace.state}`,
-    }),
+    aboutNamespace,
     { reason: 'Ready', message: 'every namespace is ready' },
   );
   const degraded = judge(
@@ -102,7 +102,7 @@ function buildConditions(input: StatusInput): Condition[] {
     ['DeviceHealthy', devices],
     ['NamespacesReady', namespaces],
     ['Degraded', { ...degraded, status: degraded.status === 'False' ? 'True' : 'False' }],
-    ['Ready', readyVerdict(stats, [accepted, devices, links, listeners, namespaces])],
+    ['Ready', readyVerdict(stats, accepted, [devices, links, listeners, namespaces])],
   ];
   return verdicts.map(([type, verdict]) => {
     const before = input.previous.find((condition) => condition.type === type);
@@ -118,11 +118,15 @@ function buildConditions(input: StatusInput): Condition[] {
   });
 }
 
-/** The first thing that stands in the way of being ready, the cause before its consequences. */
-function readyVerdict(stats: CoreStats, parts: readonly Verdict[]): Verdict {
+/**
+ * The first thing that stands in the way of being ready, the cause before its consequences. A change that was refused
+ * does not: what was there before is served in full.
+ */
+function readyVerdict(stats: CoreStats, accepted: Verdict, parts: readonly Verdict[]): Verdict {
   if (stats.state !== 'Running') {
     return { status: 'False', reason: 'Draining', message: 'the dataplane is leaving; hosts were told' };
   }
+  if (stats.generation === 0 && accepted.status === 'False') return accepted;
   if (stats.generation === 0) {
     return { status: 'False', reason: 'Starting', message: 'no desired state is served yet' };
   }
@@ -148,6 +152,19 @@ function judge<T>(
 function about(listener: ListenerStats): string {
   const why = [listener.phase, listener.message || listener.reason].filter((part) => part !== '');
   return `listener ${listener.name}: ${why.join(': ')}`;
+}
+
+/** A namespace that is served as it was, because what is asked for now was refused (to shrink it, for one). */
+function servesFormerState(namespace: NamespaceStats): boolean {
+  return namespace.state === 'Ready' && namespace.reason !== '' && namespace.reason !== 'Grown';
+}
+
+function aboutNamespace(namespace: NamespaceStats): { reason: string; message: string } {
+  const { nsid, subsystem, state, reason, message } = namespace;
+  return {
+    reason: reason || state,
+    message: `namespace ${nsid} of ${subsystem}: ${message || reason || state}`,
+  };
 }
 
 function listenerStatus(listener: ListenerStats): NonNullable<NvmeofTargetNodeStatus['listeners']>[number] {

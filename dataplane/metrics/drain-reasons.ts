@@ -8,6 +8,12 @@ type Result = (typeof results)[number];
 /** The reason that every series begins with: by far the most common one. */
 const usualReason = 'LinkDown';
 
+/**
+ * Reasons of the core that say how it came to a drain, and not why: a link that was down for longer than the hold
+ * time is as much a link that went down as one without a hold time.
+ */
+const causes: Readonly<Record<string, string>> = { HoldTimeOver: usualReason };
+
 /** Drains whose events were lost (the ring overflowed): counted, so that the sum stays true. */
 const unknownReason = 'Unknown';
 
@@ -23,7 +29,7 @@ export class DrainReasons {
   observe(event: CoreEvent): void {
     const known = event.known;
     if (known?.type === 'portPhase' && known.to === 'Draining') {
-      this.#current.set(known.listener, known.reason);
+      this.#current.set(known.listener, causes[known.reason] ?? known.reason);
     } else if (known?.type === 'drainFinished') {
       const reason = this.#current.get(known.listener) || unknownReason;
       this.#countsOf(known.listener, reason)[known.result] += 1;

@@ -56,6 +56,7 @@ describe('the metrics of a dataplane', () => {
       `weir_target_device_fatal_total{${own},listener="storage",device="rxe0"} 0`,
       `weir_target_memory_registrations_total{${own},listener="storage",device="rxe0",result="failed"} 0`,
       `weir_target_connects_rejected_total{${own},listener="storage",reason="NotServing"} 0`,
+      `weir_target_async_events_total{${own},listener="storage",device="rxe0",type="PORT_ERR"} 0`,
       `weir_target_operations_total{${own},op="read"} 0`,
       `weir_target_keepalive_timeouts_total{${own}} 0`,
       `weir_target_config_reload_failures_total{${own}} 0`,
@@ -115,13 +116,16 @@ describe('the metrics of a dataplane', () => {
     const finished = { type: 'drainFinished', listener: 'storage', epoch: 1, durationMs: 5, queuePairs: 1 };
     core.emit({ ...phase, to: 'Draining', reason: 'AddressChanged' });
     core.emit({ ...finished, result: 'completed' });
+    core.emit({ ...phase, to: 'Draining', reason: 'HoldTimeOver' });
+    core.emit({ ...finished, result: 'completed' });
     const lines = await scrape(
       sampleStats({ listeners: [sampleListener({ drains: { completed: 3, timedOut: 0 } })] }),
       metrics,
     );
     const series = `weir_target_drains_total{${own},listener="storage"`;
     expect(lines).toContain(`${series},reason="AddressChanged",result="completed"} 1`);
-    expect(lines).toContain(`${series},reason="Unknown",result="completed"} 2`);
-    expect(lines).toContain(`${series},reason="LinkDown",result="completed"} 0`);
+    expect(lines).toContain(`${series},reason="Unknown",result="completed"} 1`);
+    expect(lines).toContain(`${series},reason="LinkDown",result="completed"} 1`);
+    expect(lines).toContain(`${series},reason="LinkDown",result="timedOut"} 0`);
   });
 });

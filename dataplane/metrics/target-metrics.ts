@@ -14,6 +14,24 @@ export interface MetricsIdentity {
   node: string;
 }
 
+/** Labels whose series exist from the start, so that the first one counts as an increase; others come as they come. */
+const usualRejections = [
+  'NotServing',
+  'TooManyConnections',
+  'NoResources',
+  'InvalidLength',
+  'InvalidRecordFormat',
+];
+const usualAsyncEvents = [
+  'PORT_ERR',
+  'PORT_ACTIVE',
+  'GID_CHANGE',
+  'DEVICE_FATAL',
+  'QP_FATAL',
+  'CQ_ERR',
+  'SRQ_ERR',
+];
+
 const prefix = 'weir_target_';
 const identityLabels = ['target', 'node'];
 
@@ -222,11 +240,12 @@ export class TargetMetrics {
       this.#memoryRegistrations.inc({ ...onDevice, result }, stats.memoryRegistrations[result]);
     }
     this.#deviceFatal.inc(onDevice, stats.deviceFatal);
-    for (const [type, count] of Object.entries(stats.asyncEvents)) {
+    for (const [type, count] of Object.entries({ ...zeros(usualAsyncEvents), ...stats.asyncEvents })) {
       this.#asyncEvents.inc({ ...onDevice, type }, count);
     }
     this.#staleCompletions.inc(own, stats.staleCompletions);
-    for (const [reason, count] of Object.entries(stats.connectsRejected)) {
+    const rejected = { ...zeros(usualRejections), ...stats.connectsRejected };
+    for (const [reason, count] of Object.entries(rejected)) {
       this.#connectsRejected.inc({ ...own, reason }, count);
     }
     for (const state of ['free', 'used', 'quarantined'] as const) {
@@ -258,4 +277,8 @@ export class TargetMetrics {
       registers: [this.registry],
     };
   }
+}
+
+function zeros(names: readonly string[]): Record<string, number> {
+  return Object.fromEntries(names.map((name) => [name, 0]));
 }
