@@ -14,7 +14,10 @@ program
   .option('--no-cluster', 'guests only, without Kubernetes')
   .addOption(new Option('--hosts <number>', 'Linux hosts').default(1).argParser(Number))
   .addOption(new Option('--nodes <number>', 'nodes').default(1).argParser(Number))
-  .action((options: { cluster: boolean; hosts: number; nodes: number }) => lab.up(options));
+  .action(async (options: { cluster: boolean; hosts: number; nodes: number }) => {
+    await lab.up(options);
+    printStatus();
+  });
 
 program
   .command('down')
@@ -24,8 +27,13 @@ program
 program
   .command('status')
   .description('show what runs')
-  .action(() => {
-    process.stdout.write(`${JSON.stringify(lab.status(), null, 2)}\n`);
+  .option('--json', 'for programs')
+  .action((options: { json?: true }) => {
+    if (options.json) {
+      process.stdout.write(`${JSON.stringify(lab.status(), null, 2)}\n`);
+    } else {
+      printStatus();
+    }
   });
 
 program
@@ -112,4 +120,23 @@ try {
   }
   process.stderr.write(`lab: ${error.message}\n`);
   process.exitCode = 1;
+}
+
+function printStatus(): void {
+  const { guests, controlPlane } = lab.status();
+  const line = (name: string, running: boolean, more: string): string =>
+    `${name.padEnd(24)} ${(running ? 'running' : 'down').padEnd(8)} ${more}\n`;
+  for (const { name, running, rdmaAddress, hostNqn } of guests) {
+    process.stdout.write(line(name, running, `${rdmaAddress}  ${hostNqn}`));
+  }
+  for (const { name, running } of controlPlane) {
+    process.stdout.write(line(name, running, ''));
+  }
+  process.stdout.write(
+    line(
+      'kubeconfig',
+      controlPlane.every((part) => part.running),
+      lab.kubeconfigPath,
+    ),
+  );
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { cacheDirectory, runDirectory } from '../paths.ts';
+import { cacheDirectory } from '../paths.ts';
 import { run } from '../system/command.ts';
 
 /**
@@ -14,8 +14,9 @@ export function buildah(
   return run(
     [
       'buildah',
-      ...['--root', cacheDirectory('containers', 'store'), '--runroot', runDirectory('containers')],
-      ...['--storage-driver', 'overlay', command, ...rest],
+      ...['--root', cacheDirectory('containers', 'store'), '--runroot', cacheDirectory('containers', 'run')],
+      // Without this the store stays mounted on itself for ever.
+      ...['--storage-driver', 'overlay', '--storage-opt', 'overlay.skip_mount_home=true', command, ...rest],
     ],
     { ...options, env: { BUILDAH_ISOLATION: 'chroot', TMPDIR: cacheDirectory('containers', 'temporary') } },
   );
