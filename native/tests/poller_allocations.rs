@@ -1,6 +1,8 @@
 //! I/O allocates nothing in the poller, its controller and the null backend: counted by this test's own global
 //! allocator, per thread.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod loopback;
 
 use std::alloc::{GlobalAlloc, Layout, System};
