@@ -1,0 +1,388 @@
+import { pino } from 'pino';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { DRAIN_FINALIZER } from '../crds/api-group.ts';
+import { objectPath, RESOURCES } from './kubernetes/resource.ts';
+import { type RunningOperator, startOperator } from './operator.ts';
+import { SAMPLE_SETTINGS, sampleSpecInput } from './testing/samples.ts';
+import { type AnyObject, TestCluster } from './testing/test-cluster.ts';
+
+const logger = pino({ level: process.env['WEIR_TEST_LOG'] ?? 'silent' });
+
+let cluster: TestCluster;
+let namespace: string;
+let stop: AbortController;
+let operator: RunningOperator;
+let sequence = 0;
+
+function start(leaderElect = false): Promise<RunningOperator> {
+  const options = {
+    namespace: 'default',
+    metricsAddress: '127.0.0.1:0',
+    leaderElect,
+    logLevel: 'info',
+    dataplane: SAMPLE_SETTINGS,
+  } as const;
+  return startOperator(cluster.config, options, logger, stop.signal);
+}
+
+beforeAll(async () => {
+  cluster = await TestCluster.start();
+  await cluster.createNode('node-a', { pool: 'rdma' });
+  await cluster.createNode('node-b', { pool: 'rdma' });
+  await cluster.createNode('node-c');
+});
+afterAll(async () => {
+  await cluster?.stop();
+});
+beforeEach(async () => {
+  sequence += 1;
+  namespace = `storage-${sequence}`;
+  await cluster.createNamespace(namespace);
+  stop = new AbortController();
+  operator = await start();
+});
+afterEach(async () => {
+  stop.abort();
+  await operator.ended;
+});
+
+const onNodeA = {
+  affinity: {
+    nodeAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: {
+        nodeSelectorTerms: [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: ['node-a'] }] }],
+      },
+    },
+  },
+};
+/** Unlike those of the other tests: NQNs and ports are judged over the whole cluster. */
+const own = (change: object = {}) => ({
+  ...sampleSpecInput(),
+  nqn: `nqn.2026-11.dev.weir:${namespace}`,
+  listeners: [{ name: 'storage', addressFrom: { cidr: '10.9.0.0/24' }, port: 4420 + sequence }],
+  ...onNodeA,
+  ...change,
+});
+const apply = (change: object = {}, name = 'fast') => cluster.applyTarget(namespace, name, own(change));
+const nodeObjects = () => cluster.list(RESOURCES.targetNodes, namespace);
+const condition = (type: string, expected: { status?: string; reason?: string }, name = 'fast') =>
+  cluster.waitForCondition(namespace, name, type, expected);
+const remove = (name = 'fast') => cluster.api.delete(objectPath(RESOURCES.targets, { namespace, name }));
+const serve = async (name = 'fast', node = 'node-a', hosts = 0): Promise<string> => {
+  const pod = await cluster.runPod(namespace, name, node);
+  await cluster.reportServing(namespace, name, node, hosts);
+  return pod;
+};
+const events = async (): Promise<AnyObject[]> => cluster.list(RESOURCES.events, namespace);
+const gone = (name = 'fast') =>
+  cluster.waitFor(
+    'the target to go',
+    async () => (await cluster.find(RESOURCES.targets, name, namespace)) === undefined,
+  );
+
+describe('a target that is applied', () => {
+  it('gets pods, an identity for them, and an object for each selected node', async () => {
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    const daemonSet = await cluster.waitFor('the DaemonSet', () =>
+      cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace),
+    );
+    expect(daemonSet['spec'].updateStrategy.type).toBe('OnDelete');
+    expect(daemonSet['spec'].template.spec.containers[0].securityContext.capabilities.add).toEqual([
+      'IPC_LOCK',
+    ]);
+    for (const resource of [RESOURCES.serviceAccounts, RESOURCES.roles, RESOURCES.roleBindings]) {
+      expect(await cluster.find(resource, 'weir-target-fast', namespace)).toBeDefined();
+    }
+    const [object, ...others] = await nodeObjects();
+    expect(others).toHaveLength(0);
+    expect(object?.metadata.name).toBe('fast-node-a');
+    expect(object?.['spec'].subsystems[0].namespaces[0].backend.file.sizeBytes).toBe(1073741824);
+    const target = await cluster.target(namespace, 'fast');
+    expect(target.metadata.finalizers).toEqual([DRAIN_FINALIZER]);
+    expect(target['status'].nqn).toBe(`nqn.2026-11.dev.weir:${namespace}`);
+  });
+
+  it('becomes ready when its dataplane serves, and counts its hosts', async () => {
+    await apply();
+    expect(await condition('Ready', { status: 'False' })).toMatchObject({ reason: 'NoPod' });
+    await serve('fast', 'node-a', 2);
+    await condition('Ready', { status: 'True' });
+    await condition('Progressing', { status: 'False', reason: 'Complete' });
+    const { status } = await cluster.target(namespace, 'fast');
+    expect(status).toMatchObject({ observedGeneration: 1, nodes: '1/1', connectedHosts: 2 });
+    const reasons = (await events()).map((event) => event['reason'] as string);
+    expect(reasons.filter((reason) => reason === 'Ready')).toHaveLength(1);
+  });
+
+  it('settles: nothing is written once all is as it should be', async () => {
+    await apply();
+    await serve();
+    await condition('Ready', { status: 'True' });
+    const versions = async () => [
+      (await cluster.target(namespace, 'fast')).metadata.resourceVersion,
+      ...(await nodeObjects()).map(({ metadata }) => metadata.resourceVersion),
+      (await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace))?.metadata.resourceVersion,
+    ];
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const before = await versions();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(await versions()).toEqual(before);
+  });
+});
+
+describe('an edit', () => {
+  it('reaches the node object, without a new pod when the dataplane can take it up live', async () => {
+    await apply();
+    const pod = await serve();
+    const namespaces = [{ nsid: 5, backend: { memory: { size: '8Mi' } } }];
+    await apply({
+      namespaces: [...(own() as unknown as { namespaces: object[] }).namespaces, ...namespaces],
+    });
+    await cluster.waitFor('nsid 5', async () => {
+      const [object] = await nodeObjects();
+      const list = object?.['spec'].subsystems[0].namespaces as { nsid: number }[];
+      return list.some(({ nsid }) => nsid === 5);
+    });
+    await condition('Progressing', { reason: 'Applying' });
+    await cluster.reportServing(namespace, 'fast', 'node-a');
+    await condition('Progressing', { reason: 'Complete' });
+    expect((await cluster.find(RESOURCES.pods, pod, namespace))?.metadata.deletionTimestamp).toBeUndefined();
+  });
+
+  it('that is bad is refused with words, and what was served goes on', async () => {
+    await apply();
+    await serve();
+    await condition('Ready', { status: 'True' });
+    const before = (await nodeObjects())[0]?.metadata.generation;
+    await apply({ namespaces: [{ nsid: 1, backend: { file: { path: '/etc/passwd', size: '1Gi' } } }] });
+    const accepted = await condition('Accepted', { status: 'False', reason: 'PathNotAllowed' });
+    expect(accepted['message']).toContain('/var/lib/weir');
+    expect((await nodeObjects())[0]?.metadata.generation).toBe(before);
+    await condition('Ready', { status: 'True' });
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    const refusals = (await events()).filter((event) => event['reason'] === 'PathNotAllowed');
+    expect(refusals).toHaveLength(1);
+    expect(refusals[0]?.['type']).toBe('Warning');
+  });
+
+  it('waits while the target is paused', async () => {
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    await apply({ paused: true, access: { policy: 'AnyHost' } });
+    await condition('Progressing', { reason: 'Paused' });
+    expect((await nodeObjects())[0]?.['spec'].access).toBeUndefined();
+    expect((await nodeObjects())[0]?.['spec'].subsystems[0].access.policy).toBe('AllowList');
+    await apply({ access: { policy: 'AnyHost' } });
+    await cluster.waitFor('the edit', async () => {
+      const [object] = await nodeObjects();
+      return object?.['spec'].subsystems[0].access.policy === 'AnyHost';
+    });
+  });
+
+  it('of a child by somebody else is undone', async () => {
+    await apply();
+    const [object] = await cluster.waitFor('a node object', async () => {
+      const objects = await nodeObjects();
+      return objects.length > 0 ? objects : undefined;
+    });
+    const path = objectPath(RESOURCES.targetNodes, { namespace, name: object?.metadata.name ?? '' });
+    await cluster.api.mergePatch(path, { spec: { polling: { mode: 'Busy' } } });
+    await cluster.waitFor('the operator', async () => {
+      return ((await cluster.api.get(path)) as AnyObject)['spec'].polling.mode === 'Adaptive';
+    });
+    await cluster.api.delete(path);
+    await cluster.waitFor('the object to be back', async () => (await nodeObjects()).length === 1);
+  });
+});
+
+describe('a new template', () => {
+  it('replaces pods one node at a time, the next only when the last serves again', async () => {
+    await apply({ affinity: undefined, nodeSelector: { pool: 'rdma' }, scope: 'PerNode' });
+    const podA = await serve('fast', 'node-a');
+    await serve('fast', 'node-b');
+    await condition('Ready', { status: 'True' });
+    await apply({
+      affinity: undefined,
+      nodeSelector: { pool: 'rdma' },
+      scope: 'PerNode',
+      resources: { requests: { cpu: '200m' } },
+    });
+    const daemonSetPath = objectPath(RESOURCES.daemonSets, { namespace, name: 'weir-target-fast' }, 'status');
+    const seen = async (generation: number) =>
+      cluster.api.mergePatch(daemonSetPath, {
+        status: {
+          observedGeneration: generation,
+          desiredNumberScheduled: 2,
+          currentNumberScheduled: 2,
+          numberMisscheduled: 0,
+          numberReady: 2,
+        },
+      });
+    await cluster.waitFor('the new template', async () => {
+      const daemonSet = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
+      return daemonSet?.metadata.generation === 2;
+    });
+    await seen(2);
+    await cluster.waitFor('the pod on node-a to go', async () => {
+      const pod = await cluster.find(RESOURCES.pods, podA, namespace);
+      return pod === undefined || pod.metadata.deletionTimestamp !== undefined;
+    });
+    await cluster.endPod(namespace, podA).catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const podB = await cluster.find(RESOURCES.pods, 'weir-target-fast-node-b', namespace);
+    expect(podB?.metadata.deletionTimestamp).toBeUndefined();
+    await serve('fast', 'node-a');
+    await cluster.waitFor('the pod on node-b to go', async () => {
+      const pod = await cluster.find(RESOURCES.pods, 'weir-target-fast-node-b', namespace);
+      return pod === undefined || pod.metadata.deletionTimestamp !== undefined;
+    });
+  });
+});
+
+describe('nodes', () => {
+  it('that are selected later get an object, and lose it when they no longer are', async () => {
+    await apply({ affinity: undefined, nodeSelector: { [namespace]: 'yes' }, scope: 'PerNode' });
+    await condition('Ready', { reason: 'NoNodes' });
+    const label = (value: string | null) =>
+      cluster.api.mergePatch(objectPath(RESOURCES.nodes, { name: 'node-c' }), {
+        metadata: { labels: { [namespace]: value } },
+      });
+    await label('yes');
+    await cluster.waitFor('an object', async () => (await nodeObjects()).length === 1);
+    await label(null);
+    await cluster.waitFor('the object to go', async () => (await nodeObjects()).length === 0);
+  });
+});
+
+describe('two targets', () => {
+  it('with one NQN: the older wins, and the other is accepted when it goes', async () => {
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    await new Promise((resolve) => setTimeout(resolve, 1100)); // Creation times have a resolution of a second.
+    const listeners = [{ name: 'other', addressFrom: { cidr: '10.9.0.0/24' }, port: 5000 + sequence }];
+    await apply({ listeners }, 'second');
+    await condition('Accepted', { status: 'False', reason: 'NQNInUse' }, 'second');
+    await remove();
+    await condition('Accepted', { status: 'True' }, 'second');
+  });
+
+  it('on one node get different ports for their metrics', async () => {
+    await apply();
+    const listeners = [{ name: 'other', addressFrom: { cidr: '10.9.0.0/24' }, port: 5000 + sequence }];
+    await apply({ nqn: `nqn.2026-11.dev.weir:${namespace}-2`, listeners }, 'second');
+    const ports = await cluster.waitFor('both DaemonSets', async () => {
+      const sets = await cluster.list(RESOURCES.daemonSets, namespace);
+      return sets.length === 2
+        ? sets.map((set) => set['spec'].template.spec.containers[0].ports[0].containerPort as number)
+        : undefined;
+    });
+    expect(new Set(ports).size).toBe(2);
+  });
+});
+
+describe('deletion', () => {
+  it('waits while hosts are connected and says so, then drains and leaves nothing', async () => {
+    await apply();
+    const pod = await serve('fast', 'node-a', 1);
+    await condition('Ready', { status: 'True' });
+    await remove();
+    const blocked = await condition('Progressing', { reason: 'DeletionBlocked' });
+    expect(blocked['message']).toContain('nqn.2026-11.dev.weir:host-0');
+    expect(await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace)).toBeDefined();
+    await cluster.waitFor('an Event', async () =>
+      (await events()).some((event) => event['reason'] === 'DeletionBlocked'),
+    );
+    await cluster.reportServing(namespace, 'fast', 'node-a', 0);
+    await condition('Progressing', { reason: 'Draining' });
+    await cluster.waitFor(
+      'the DaemonSet to go',
+      async () => (await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace)) === undefined,
+    );
+    // The pod still drains: its object and its identity stay until it is gone.
+    expect(await nodeObjects()).toHaveLength(1);
+    await cluster.endPod(namespace, pod);
+    await gone();
+    expect(await nodeObjects()).toHaveLength(0);
+    expect(await cluster.find(RESOURCES.serviceAccounts, 'weir-target-fast', namespace)).toBeUndefined();
+    expect(await cluster.find(RESOURCES.roles, 'weir-target-fast', namespace)).toBeUndefined();
+  });
+
+  it('does not wait for hosts with deletionPolicy Drain', async () => {
+    await apply({ deletionPolicy: 'Drain' });
+    const pod = await serve('fast', 'node-a', 3);
+    await remove();
+    await condition('Progressing', { reason: 'Draining' });
+    await cluster.endPod(namespace, pod);
+    await gone();
+  });
+
+  it('of a target that was never accepted is at once', async () => {
+    await apply({ namespaces: [{ nsid: 1, backend: { file: { path: '/etc/x', size: '1Gi' } } }] });
+    await condition('Accepted', { status: 'False' });
+    await remove();
+    await gone();
+  });
+});
+
+describe('the operator', () => {
+  it('survives the API server being away, and takes up what changed meanwhile', async () => {
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    await cluster.stopApiServer();
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await cluster.startApiServer();
+    await cluster.waitFor('an edit to be taken', () => apply({ access: { policy: 'AnyHost' } }));
+    await cluster.waitFor('the edit', async () => {
+      const [object] = await nodeObjects();
+      return object?.['spec'].subsystems[0].access.policy === 'AnyHost';
+    });
+  });
+
+  it('says when pod security keeps its pods out, and with which label they may come', async () => {
+    await cluster.api.mergePatch(objectPath(RESOURCES.namespaces, { name: namespace }), {
+      metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+    });
+    await apply();
+    const progressing = await condition('Progressing', { reason: 'PodSecurityForbids' });
+    expect(progressing['message']).toContain(`kubectl label namespace ${namespace}`);
+  });
+
+  it('serves its probes and metrics', async () => {
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    const get = async (path: string) => (await fetch(`http://127.0.0.1:${operator.port}${path}`)).text();
+    expect(await get('/readyz')).toBe('ok\n');
+    expect(await get('/metrics')).toMatch(/controller_runtime_reconcile_total\{.*"success"\} [1-9]/);
+  });
+
+  it('leaves the work to one of two replicas, and hands it over when that one ends', async () => {
+    stop.abort();
+    await operator.ended;
+    const stopFirst = new AbortController();
+    stop = stopFirst;
+    const first = await start(true);
+    await cluster.waitFor('the first to lead', async () => {
+      const lease = await cluster.find(RESOURCES.leases, 'weir-operator', 'default');
+      return lease?.['spec'].holderIdentity !== '';
+    });
+    stop = new AbortController();
+    operator = await start(true);
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    const leads = async ({ port }: RunningOperator) =>
+      (await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).includes(
+        'leader_election_master_status{name="weir-operator"} 1',
+      );
+    expect([await leads(first), await leads(operator)]).toEqual([true, false]);
+    stopFirst.abort();
+    expect(await first.ended).toBe('stopped');
+    await cluster.waitFor('the second to lead', () => leads(operator));
+    await apply({ access: { policy: 'AnyHost' } });
+    await cluster.waitFor('the edit', async () => {
+      const [object] = await nodeObjects();
+      return object?.['spec'].subsystems[0].access.policy === 'AnyHost';
+    });
+  });
+});

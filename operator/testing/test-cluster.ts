@@ -1,0 +1,261 @@
+/** A real API server for tests, with the CRDs, and stand-ins for what a cluster would add: nodes, pods, dataplanes. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KubeConfig } from '@kubernetes/client-node';
+import { parse } from 'yaml';
+import { DATAPLANE_FIELD_MANAGER, GROUP, TARGET_LABEL } from '../../crds/api-group.ts';
+import { targetNodeName } from '../../crds/object-names.ts';
+import { type ApiServer, startApiServer } from '../../lab/control-plane/api-server.ts';
+import { TEMPLATE_HASH_ANNOTATION } from '../build/daemon-set.ts';
+import { ApiClient } from '../kubernetes/api-client.ts';
+import { isNotFound } from '../kubernetes/api-error.ts';
+import { apiVersionOf, listPath, objectPath, RESOURCES, type Resource } from '../kubernetes/resource.ts';
+
+/** Longest wait for something that the operator or the API server does. */
+const WAIT_TIMEOUT_MS = 30_000;
+
+const CRDS: Resource = {
+  group: 'apiextensions.k8s.io',
+  version: 'v1',
+  kind: 'CustomResourceDefinition',
+  plural: 'customresourcedefinitions',
+  namespaced: false,
+};
+
+/** Any object, as tests look at it. */
+export interface AnyObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly uid: string;
+    readonly generation?: number;
+    readonly resourceVersion: string;
+    readonly deletionTimestamp?: string;
+    readonly annotations?: Record<string, string>;
+    readonly finalizers?: string[];
+  };
+  // biome-ignore lint/suspicious/noExplicitAny: tests read fields of every kind; expectations check them.
+  readonly [field: string]: any;
+}
+
+/** See the module's comment. */
+export class TestCluster {
+  readonly directory: string;
+  #server: ApiServer;
+  readonly config = new KubeConfig();
+  readonly api: ApiClient;
+
+  private constructor(directory: string, server: ApiServer) {
+    this.directory = directory;
+    this.#server = server;
+    this.config.loadFromFile(server.kubeconfig);
+    this.api = new ApiClient(this.config);
+  }
+
+  /** Starts etcd and an API server on loopback and installs the CRDs. */
+  static async start(): Promise<TestCluster> {
+    const directory = mkdtempSync(join(tmpdir(), 'weir-test-'));
+    const cluster = new TestCluster(directory, await startApiServer({ dir: directory }));
+    for (const plural of [RESOURCES.targets.plural, RESOURCES.targetNodes.plural]) {
+      const file = new URL(`../../crds/generated/${GROUP}_${plural}.yaml`, import.meta.url);
+      const crd = parse(await readFile(file, 'utf8')) as { metadata: { name: string } };
+      await cluster.api.apply(objectPath(CRDS, crd.metadata), crd, 'test');
+      await cluster.waitFor(`CRD ${plural}`, async () => {
+        const object = (await cluster.api.get(objectPath(CRDS, crd.metadata))) as AnyObject;
+        const conditions = (object['status']?.conditions ?? []) as { type: string; status: string }[];
+        return conditions.some(({ type, status }) => type === 'Established' && status === 'True');
+      });
+    }
+    return cluster;
+  }
+
+  /** Path of an administrator's kubeconfig. */
+  get kubeconfig(): string {
+    return this.#server.kubeconfig;
+  }
+
+  /** Ends everything and leaves nothing behind. */
+  async stop(): Promise<void> {
+    this.api.close();
+    await this.#server.stop();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** Takes the API server away; etcd keeps the objects. */
+  async stopApiServer(): Promise<void> {
+    await this.#server.stopApiServer();
+  }
+
+  /** Brings the API server back under the same address. */
+  async startApiServer(): Promise<void> {
+    this.#server = await startApiServer({ dir: this.directory });
+  }
+
+  /** Waits until `check` gives something truthy, and returns it; failures of `check` count as "not yet". */
+  async waitFor<T>(what: string, check: () => Promise<T>): Promise<NonNullable<T>> {
+    const deadline = Date.now() + WAIT_TIMEOUT_MS;
+    let last: unknown;
+    while (Date.now() < deadline) {
+      try {
+        const value = await check();
+        if (value) return value;
+        last = undefined;
+      } catch (error) {
+        last = error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`timed out waiting for ${what}`, { cause: last });
+  }
+
+  /** Reads an object; undefined when there is none. */
+  async find(resource: Resource, name: string, namespace?: string): Promise<AnyObject | undefined> {
+    try {
+      const id = namespace === undefined ? { name } : { name, namespace };
+      return (await this.api.get(objectPath(resource, id))) as AnyObject;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Every object of a kind in a namespace. */
+  async list(resource: Resource, namespace: string): Promise<AnyObject[]> {
+    return ((await this.api.get(listPath(resource, namespace))) as { items: AnyObject[] }).items;
+  }
+
+  /** Makes a namespace. */
+  async createNamespace(name: string, labels: Record<string, string> = {}): Promise<void> {
+    await this.api.create(listPath(RESOURCES.namespaces), { metadata: { name, labels } });
+  }
+
+  /** Makes a node that pods may run on. */
+  async createNode(name: string, labels: Record<string, string> = {}): Promise<void> {
+    await this.api.create(listPath(RESOURCES.nodes), {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name, labels },
+    });
+    // The API server taints new nodes as not ready; nothing here would take the taint off.
+    await this.api.mergePatch(objectPath(RESOURCES.nodes, { name }), { spec: { taints: null } });
+  }
+
+  /** Applies a target as `kubectl apply` would. */
+  async applyTarget(namespace: string, name: string, spec: unknown): Promise<AnyObject> {
+    const { targets } = RESOURCES;
+    const body = {
+      apiVersion: apiVersionOf(targets),
+      kind: targets.kind,
+      metadata: { name, namespace },
+      spec,
+    };
+    return (await this.api.apply(objectPath(targets, { name, namespace }), body, 'kubectl')) as AnyObject;
+  }
+
+  /** The target, read anew. */
+  async target(namespace: string, name: string): Promise<AnyObject> {
+    return (await this.api.get(objectPath(RESOURCES.targets, { namespace, name }))) as AnyObject;
+  }
+
+  /** Waits for a condition of a target and returns it. */
+  waitForCondition(
+    namespace: string,
+    name: string,
+    type: string,
+    expected: { status?: string; reason?: string },
+  ) {
+    const text = `${type} ${JSON.stringify(expected)} of ${namespace}/${name}`;
+    return this.waitFor(text, async () => {
+      const target = await this.target(namespace, name);
+      const conditions = (target['status']?.conditions ?? []) as Record<string, string>[];
+      return conditions.find(
+        (condition) =>
+          condition['type'] === type &&
+          (expected.status === undefined || condition['status'] === expected.status) &&
+          (expected.reason === undefined || condition['reason'] === expected.reason),
+      );
+    });
+  }
+
+  /** What the DaemonSet controller and the kubelet would do: a running, ready pod of the DaemonSet's template. */
+  async runPod(namespace: string, targetName: string, nodeName: string): Promise<string> {
+    const daemonSet = await this.waitFor('the DaemonSet', () =>
+      this.find(RESOURCES.daemonSets, `weir-target-${targetName}`, namespace),
+    );
+    const hash = daemonSet['spec'].template.metadata.annotations[TEMPLATE_HASH_ANNOTATION] as string;
+    const name = `weir-target-${targetName}-${nodeName}`;
+    await this.api.create(listPath(RESOURCES.pods, namespace), {
+      metadata: {
+        name,
+        labels: { [TARGET_LABEL]: targetName },
+        annotations: { [TEMPLATE_HASH_ANNOTATION]: hash },
+      },
+      spec: {
+        nodeName,
+        containers: [{ name: 'dataplane', image: 'weir:test' }],
+        tolerations: [{ operator: 'Exists' }],
+        serviceAccountName: `weir-target-${targetName}`,
+        automountServiceAccountToken: false,
+        terminationGracePeriodSeconds: 0,
+      },
+    });
+    await this.api.mergePatch(objectPath(RESOURCES.pods, { name, namespace }, 'status'), {
+      status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] },
+    });
+    return name;
+  }
+
+  /** Ends a pod at once, as a kubelet would after its container has left. */
+  async endPod(namespace: string, name: string): Promise<void> {
+    await this.api.delete(objectPath(RESOURCES.pods, { name, namespace }), { gracePeriodSeconds: 0 });
+  }
+
+  /** What a dataplane would report: all is well, with so many hosts. */
+  async reportServing(
+    namespace: string,
+    targetName: string,
+    nodeName: string,
+    connectedHosts = 0,
+  ): Promise<void> {
+    const { targetNodes } = RESOURCES;
+    const name = targetNodeName(targetName, nodeName);
+    const object = await this.waitFor(`NvmeofTargetNode ${name}`, () =>
+      this.find(targetNodes, name, namespace),
+    );
+    const condition = (type: string, status: string) => ({
+      type,
+      status,
+      reason: 'Test',
+      message: `${type} is ${status}`,
+      lastTransitionTime: '2026-11-23T08:00:00Z',
+    });
+    const conditions = ['ListenersReady', 'LinksUp', 'DeviceHealthy', 'Ready'].map((type) =>
+      condition(type, 'True'),
+    );
+    const hosts = Array.from({ length: connectedHosts }, (_, index) => ({
+      subsystem: 'nqn.2026-11.dev.weir:fast',
+      hostNQN: `nqn.2026-11.dev.weir:host-${index}`,
+      controllerID: index + 1,
+      queues: 2,
+    }));
+    const status = {
+      observedGeneration: object.metadata.generation,
+      connectedHosts,
+      hosts,
+      conditions: [...conditions, condition('Degraded', 'False')],
+    };
+    const body = {
+      apiVersion: apiVersionOf(targetNodes),
+      kind: targetNodes.kind,
+      metadata: { name, namespace },
+      status,
+    };
+    await this.api.apply(
+      objectPath(targetNodes, { name, namespace }, 'status'),
+      body,
+      DATAPLANE_FIELD_MANAGER,
+    );
+  }
+}
