@@ -14,10 +14,12 @@ RUN command -v cargo clang cmake make gcc npm >/dev/null \
     && apt-get install -y --no-install-recommends ca-certificates cargo clang cmake gcc libc6-dev libclang-dev make npm rustc \
     && rm -rf /var/lib/apt/lists/*; }
 
-# The native core's dependencies first: they change seldom and take most of the time.
+# The native core's dependencies first: they change seldom and take most of the time. Benchmarks are not built, but
+# cargo wants the files of those that Cargo.toml names.
 WORKDIR /build/native
 COPY native/Cargo.toml native/Cargo.lock ./
-RUN mkdir src && echo '//! Stands in for the sources.' > src/lib.rs \
+RUN mkdir src benches && sed -n 's/^name = "\(.*\)"/benches\/\1.rs/p' Cargo.toml | xargs touch \
+    && echo '//! Stands in for the sources.' > src/lib.rs \
     && cargo build --release --locked \
     && rm -rf src target/release/libweir_core.* target/release/deps/*weir_core* target/release/.fingerprint/weir-core-*
 COPY native/src src
