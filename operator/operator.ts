@@ -48,6 +48,7 @@ export async function startOperator(
     logger,
     watchObserver: metrics.watch,
     workObserver: metrics.work,
+    targetObserver: metrics.targets,
   });
   const { server, port } = await serveHttp({
     address: options.metricsAddress,

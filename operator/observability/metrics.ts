@@ -5,6 +5,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { RequestObserver } from '../kubernetes/api-client.ts';
 import type { WatchObserver } from '../kubernetes/reflector.ts';
+import type { TargetObserver } from '../target/reconciler.ts';
 import type { QueueObserver } from '../work-queue/work-queue.ts';
 import type { WorkObserver } from '../work-queue/workers.ts';
 
@@ -23,6 +24,7 @@ export interface OperatorMetrics {
   readonly watch: WatchObserver;
   readonly queue: QueueObserver;
   readonly work: WorkObserver;
+  readonly targets: TargetObserver;
   setLeader(isLeader: boolean): void;
 }
 
@@ -129,6 +131,13 @@ export function createOperatorMetrics(watchedResources: readonly string[]): Oper
     for (const reason of REASONS) restarts.inc({ resource, reason }, 0);
   }
 
+  const targetNodes = new Gauge({
+    name: 'weir_operator_target_nodes',
+    help: 'Nodes of a target: those that should serve it, and those that do',
+    labelNames: ['target', 'state'],
+    registers,
+  });
+
   return {
     registry,
     onRequest: (method, code) => requests.inc({ method, code }),
@@ -150,6 +159,15 @@ export function createOperatorMetrics(watchedResources: readonly string[]): Oper
         reconciles.inc({ controller: CONTROLLER, result });
         if (result === 'error') reconcileErrors.inc({ controller: CONTROLLER });
         reconcileTime.observe({ controller: CONTROLLER }, seconds);
+      },
+    },
+    targets: {
+      observed: (target, { desired, ready }) => {
+        targetNodes.set({ target, state: 'desired' }, desired);
+        targetNodes.set({ target, state: 'ready' }, ready);
+      },
+      gone: (target) => {
+        for (const state of ['desired', 'ready']) targetNodes.remove({ target, state });
       },
     },
     setLeader: (isLeader) => leader.set({ name: 'weir-operator' }, isLeader ? 1 : 0),

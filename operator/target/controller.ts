@@ -12,7 +12,7 @@ import { runWorkers, type WorkObserver } from '../work-queue/workers.ts';
 import { type ClusterNode, parseDaemonSet, parseNode, parsePod } from './cluster-objects.ts';
 import { findCondition } from './conditions.ts';
 import { parseTarget, parseTargetNode, type StoredTarget } from './nvmeof-target.ts';
-import { TargetReconciler } from './reconciler.ts';
+import { type TargetObserver, TargetReconciler } from './reconciler.ts';
 
 /** Targets worked on at a time. */
 const WORKERS = 4;
@@ -34,6 +34,7 @@ export interface ControllerOptions {
   readonly logger: Logger;
   readonly watchObserver: WatchObserver;
   readonly workObserver: WorkObserver;
+  readonly targetObserver: TargetObserver;
 }
 
 /** `<namespace>/<name>` of the target that a child belongs to. */
@@ -86,7 +87,7 @@ export class TargetController {
     this.#targets = targets;
     this.#reflectors = [targets, nodes, targetNodes, daemonSets, pods];
     const caches = { targets, nodes, targetNodes, daemonSets, pods };
-    this.#reconciler = new TargetReconciler(api, caches, options.settings, logger);
+    this.#reconciler = new TargetReconciler(api, caches, options.settings, logger, options.targetObserver);
   }
 
   /** Whether every cache holds its first complete list. */

@@ -12,6 +12,7 @@ import { isConflict, isNotFound } from '../kubernetes/api-error.ts';
 import { Applier } from '../kubernetes/applier.ts';
 import type { Cache } from '../kubernetes/cache.ts';
 import { EventRecorder } from '../kubernetes/event-recorder.ts';
+import { objectKey } from '../kubernetes/object.ts';
 import { objectPath, RESOURCES } from '../kubernetes/resource.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import { Children, type LiveChildren } from './children.ts';
@@ -32,6 +33,12 @@ import { StatusWriter } from './status-writer.ts';
 export interface Caches extends FleetCaches {
   readonly targetNodes: Cache<StoredTargetNode>;
   readonly pods: Cache<DataplanePod>;
+}
+
+/** Told how many nodes serve a target; metrics listen. */
+export interface TargetObserver {
+  observed(key: string, nodes: { readonly desired: number; readonly ready: number }): void;
+  gone(key: string): void;
 }
 
 /** A namespace's label changes without an event for us: look again after this time while it keeps pods out. */
@@ -59,12 +66,20 @@ export class TargetReconciler {
   readonly #children: Children;
   readonly #events: EventRecorder;
   readonly #statusWriter: StatusWriter;
+  readonly #observer: TargetObserver;
   readonly #uids = new Map<string, string>();
   /** Conflicts between targets are judged here. */
   readonly fleet: Fleet;
 
-  constructor(api: Api, caches: Caches, settings: DataplaneSettings, logger: Logger) {
+  constructor(
+    api: Api,
+    caches: Caches,
+    settings: DataplaneSettings,
+    logger: Logger,
+    observer: TargetObserver,
+  ) {
     this.#api = api;
+    this.#observer = observer;
     this.#caches = caches;
     this.#settings = settings;
     this.#logger = logger;
@@ -103,6 +118,7 @@ export class TargetReconciler {
 
   #forget(key: string): void {
     this.fleet.forget(key);
+    this.#observer.gone(key);
     const uid = this.#uids.get(key);
     if (uid !== undefined) this.#statusWriter.forget(uid);
     this.#uids.delete(key);
@@ -273,6 +289,8 @@ export class TargetReconciler {
       verdicts,
       now: new Date(),
     });
+    const { desiredNodes: desired = 0, readyNodes: ready = 0 } = status;
+    this.#observer.observed(objectKey(target), { desired, ready });
     try {
       await this.#statusWriter.write(target, status);
     } catch (error) {

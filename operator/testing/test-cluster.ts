@@ -54,10 +54,11 @@ export class TestCluster {
     this.api = new ApiClient(this.config);
   }
 
-  /** Starts etcd and an API server on loopback and installs the CRDs. */
-  static async start(): Promise<TestCluster> {
+  /** Starts etcd and an API server on loopback and installs the CRDs, unless the test does so itself. */
+  static async start(options: { crds?: false } = {}): Promise<TestCluster> {
     const directory = mkdtempSync(join(tmpdir(), 'weir-test-'));
     const cluster = new TestCluster(directory, await startApiServer({ dir: directory }));
+    if (options.crds === false) return cluster;
     for (const plural of [RESOURCES.targets.plural, RESOURCES.targetNodes.plural]) {
       const file = new URL(`../../crds/generated/${GROUP}_${plural}.yaml`, import.meta.url);
       const crd = parse(await readFile(file, 'utf8')) as { metadata: { name: string } };

@@ -1,0 +1,277 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { silentProgress } from '../../lab/progress.ts';
+import { kubernetesBinaries } from '../../lab/setup/binaries.ts';
+import { parseOptions } from '../../operator/options.ts';
+import { TestCluster } from '../../operator/testing/test-cluster.ts';
+
+const execute = promisify(execFile);
+const chart = fileURLToPath(new URL('.', import.meta.url));
+const monitoring = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'].flatMap((kind) => [
+  '--api-versions',
+  `monitoring.coreos.com/v1/${kind}`,
+]);
+
+interface Manifest {
+  kind: string;
+  metadata: { name: string; annotations?: Record<string, string> };
+  // biome-ignore lint/suspicious/noExplicitAny: manifests of every kind; expectations check their fields.
+  [field: string]: any;
+}
+
+let binaries: string;
+let home: string;
+beforeAll(async () => {
+  binaries = await kubernetesBinaries(silentProgress, ['helm', 'kube-apiserver', 'kubectl']);
+  home = mkdtempSync(join(tmpdir(), 'weir-helm-'));
+});
+afterAll(() => {
+  rmSync(home, { recursive: true, force: true });
+});
+
+/** Runs helm with a home of its own; nothing of the machine's configuration is read. */
+async function helm(...args: string[]): Promise<string> {
+  const env = { ...process.env, HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home };
+  const { stdout } = await execute(join(binaries, 'helm'), args, {
+    env,
+    timeout: 60_000,
+    maxBuffer: 16 * 1024 * 1024,
+  });
+  return stdout;
+}
+
+async function template(...args: string[]): Promise<Manifest[]> {
+  const text = await helm(
+    'template',
+    'weir',
+    chart,
+    '--namespace',
+    'weir-system',
+    '--kube-version',
+    '1.36.0',
+    ...args,
+  );
+  return parseAllDocuments(text).flatMap((document) => (document.toJS() as Manifest | null) ?? []);
+}
+
+const find = (manifests: Manifest[], kind: string) => manifests.find((manifest) => manifest.kind === kind);
+const operatorArgs = (manifests: Manifest[]) =>
+  find(manifests, 'Deployment')?.['spec'].template.spec.containers[0].args as string[];
+
+describe('the chart', () => {
+  it('passes lint', async () => {
+    expect(await helm('lint', '--strict', chart)).toContain('0 chart(s) failed');
+  });
+
+  it('has the version of the package', async () => {
+    const { version } = JSON.parse(await readFile(join(chart, '../../package.json'), 'utf8')) as {
+      version: string;
+    };
+    const meta = await readFile(join(chart, 'Chart.yaml'), 'utf8');
+    expect(meta).toContain(`\nversion: ${version}\n`);
+    expect(meta).toContain(`\nappVersion: ${version}\n`);
+  });
+
+  it('starts an operator that understands its command line, unprivileged, two replicas of it', async () => {
+    const manifests = await template();
+    const deployment = find(manifests, 'Deployment')?.['spec'];
+    expect(deployment.replicas).toBe(2);
+    expect(deployment.template.spec.securityContext).toMatchObject({ runAsNonRoot: true });
+    expect(deployment.template.spec.containers[0].securityContext).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+    expect(parseOptions(operatorArgs(manifests))).toMatchObject({
+      leaderElect: true,
+      dataplane: {
+        image: 'weir:0.1.0',
+        deviceAccess: 'DevicePlugin',
+        portRange: { first: 9810, last: 9899 },
+        fileDirectories: ['/var/lib/weir'],
+        deviceDirectories: ['/dev'],
+      },
+    });
+    expect(find(manifests, 'PodDisruptionBudget')).toBeDefined();
+    expect(find(manifests, 'ValidatingAdmissionPolicy')).toBeDefined();
+  });
+
+  it('keeps the CRDs when it is uninstalled', async () => {
+    const crds = (await template()).filter(({ kind }) => kind === 'CustomResourceDefinition');
+    expect(crds).toHaveLength(2);
+    for (const { metadata } of crds) expect(metadata.annotations?.['helm.sh/resource-policy']).toBe('keep');
+  });
+
+  it('makes monitors and rules only where their kinds exist', async () => {
+    const kinds = new Set((await template()).map(({ kind }) => kind));
+    expect(kinds.has('ServiceMonitor') || kinds.has('PodMonitor') || kinds.has('PrometheusRule')).toBe(false);
+    const manifests = await template(...monitoring, '--set', 'monitoring.labels.release=prometheus');
+    for (const kind of ['ServiceMonitor', 'PodMonitor', 'PrometheusRule']) {
+      expect(find(manifests, kind)?.metadata).toMatchObject({ labels: { release: 'prometheus' } });
+    }
+  });
+
+  it('has an alert for each file, each with a severity and words', async () => {
+    const files = await readdir(join(chart, 'files/alerts'));
+    const rules = find(await template(...monitoring), 'PrometheusRule')?.['spec'].groups[0].rules as {
+      alert: string;
+      labels: { severity: string };
+      annotations: { summary: string; description: string };
+    }[];
+    expect(rules.map(({ alert }) => `${alert}.yaml`).sort()).toEqual(files.sort());
+    for (const { labels, annotations } of rules) {
+      expect(['critical', 'warning']).toContain(labels.severity);
+      expect(annotations.summary && annotations.description).toBeTruthy();
+    }
+  });
+
+  it('has rules that Prometheus understands', async (context) => {
+    const spec = find(await template(...monitoring), 'PrometheusRule')?.['spec'];
+    const file = join(home, 'rules.json');
+    await writeFile(file, JSON.stringify(spec));
+    const promtool = await execute('promtool', ['check', 'rules', file], { timeout: 30_000 }).catch(
+      (error: NodeJS.ErrnoException & { stdout?: string; stderr?: string }) => error,
+    );
+    if (promtool instanceof Error && promtool.code === 'ENOENT')
+      return context.skip('promtool is not installed');
+    expect(`${promtool.stdout}${promtool.stderr}`).toContain('SUCCESS');
+  });
+
+  it.each([
+    ['one replica without a budget', ['operator.replicas=1'], 'PodDisruptionBudget'],
+    ['no CRDs', ['crds.install=false'], 'CustomResourceDefinition'],
+    ['no admission policy', ['admissionPolicy.enabled=false'], 'ValidatingAdmissionPolicy'],
+    ['no ServiceMonitor', ['monitoring.serviceMonitor.enabled=false'], 'ServiceMonitor'],
+    ['no PodMonitor', ['monitoring.podMonitor.enabled=false'], 'PodMonitor'],
+    ['no rules', ['monitoring.prometheusRule.enabled=false'], 'PrometheusRule'],
+  ])('can be set to %s', async (_, values, kind) => {
+    const manifests = await template(...monitoring, ...values.flatMap((value) => ['--set', value]));
+    expect(find(manifests, kind)).toBeUndefined();
+    expect(find(manifests, 'Deployment')).toBeDefined();
+  });
+
+  it('hands its settings on to the operator', async () => {
+    const values = [
+      'image.repository=registry.example/weir',
+      `image.digest=sha256:${'a'.repeat(64)}`,
+      'imagePullSecrets={pull}',
+      'operator.logLevel=debug',
+      'dataplane.deviceAccess=Privileged',
+      'dataplane.portRange.first=20000',
+      'dataplane.portRange.last=20010',
+      'dataplane.fileDirectories={/srv/a,/srv/b}',
+    ];
+    const options = parseOptions(
+      operatorArgs(await template(...values.flatMap((value) => ['--set', value]))),
+    );
+    expect(options.logLevel).toBe('debug');
+    expect(options.dataplane).toMatchObject({
+      image: `registry.example/weir@sha256:${'a'.repeat(64)}`,
+      imagePullSecrets: ['pull'],
+      deviceAccess: 'Privileged',
+      portRange: { first: 20000, last: 20010 },
+      fileDirectories: ['/srv/a', '/srv/b'],
+    });
+  });
+
+  it.each([
+    ['dataplane.deviceAccess=Sometimes', 'deviceAccess'],
+    ['operator.replicas=-1', 'replicas'],
+    ['operator.replica=2', 'replica'],
+    ['image.pullPolicy=Perhaps', 'pullPolicy'],
+    ['image.digest=sha256:short', 'digest'],
+    ['dataplane.portRange.first=80', 'first'],
+    ['dataplane.portRange.first=9900', 'first must not be greater than last'],
+    ['dataplane.fileDirectories={/var/../etc}', 'fileDirectories'],
+    ['dataplane.fileDirectories={relative}', 'fileDirectories'],
+    ['monitoring.interval=often', 'interval'],
+  ])('refuses %s and names the value', async (value, message) => {
+    await expect(template('--set', value)).rejects.toThrow(message);
+  });
+});
+
+describe('the chart on a real API server', () => {
+  let cluster: TestCluster;
+  beforeAll(async () => {
+    cluster = await TestCluster.start({ crds: false });
+  });
+  afterAll(async () => {
+    await cluster?.stop();
+  });
+
+  const kubectl = async (...args: string[]) => {
+    const argv = ['--kubeconfig', cluster.kubeconfig, ...args];
+    const { stdout } = await execute(join(binaries, 'kubectl'), argv, { timeout: 30_000 });
+    return stdout;
+  };
+  const release = (...args: string[]) =>
+    helm(...args, '--kubeconfig', cluster.kubeconfig, '--namespace', 'weir-system', '--timeout', '50s');
+
+  it('installs, upgrades, and leaves the CRDs behind when uninstalled', async () => {
+    await release('install', 'weir', chart, '--create-namespace');
+    await release('upgrade', 'weir', chart, '--set', 'operator.replicas=1');
+    expect(
+      await kubectl('-n', 'weir-system', 'get', 'deployment', '-o', 'jsonpath={.items[*].spec.replicas}'),
+    ).toBe('1');
+    await kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=20s');
+    expect(await kubectl('explain', 'nvmeoftarget.spec.link.holdMilliseconds')).toContain('shorter flap');
+    await release('uninstall', 'weir');
+    expect(await kubectl('get', 'crd', '-o', 'name')).toContain('nvmeoftargets.weir.dev');
+    await release('install', 'weir', chart);
+  });
+
+  it('confines a dataplane to the object of the node that its token names', async () => {
+    const object = (node: string) => ({
+      apiVersion: 'weir.dev/v1alpha1',
+      kind: 'NvmeofTargetNode',
+      metadata: { name: `fast-${node}`, namespace: 'default' },
+      spec: {
+        nodeName: node,
+        target: 'default/fast',
+        listeners: [{ name: 'storage', addressFrom: { cidr: '10.9.0.0/24' } }],
+        subsystems: [{ nqn: 'nqn.2026-11.dev.weir:fast' }],
+      },
+    });
+    const path = (node: string) =>
+      `/apis/weir.dev/v1alpha1/namespaces/default/nvmeoftargetnodes/fast-${node}`;
+    for (const node of ['node-a', 'node-b']) await cluster.api.apply(path(node), object(node), 'test');
+    const report = async (account: string, claimedNode: string | undefined, node: string) => {
+      const patch = JSON.stringify({ status: { connectedHosts: 1 } });
+      const identity = ['--as', `system:serviceaccount:default:${account}`, '--as-group', 'system:masters'];
+      const claim =
+        claimedNode === undefined
+          ? []
+          : ['--as-user-extra', `authentication.kubernetes.io/node-name=${claimedNode}`];
+      await kubectl(
+        'patch',
+        'nvtn',
+        `fast-${node}`,
+        '--subresource=status',
+        '--type=merge',
+        '-p',
+        patch,
+        ...identity,
+        ...claim,
+      );
+    };
+    await cluster.waitFor('the policy to be in force', async () => {
+      const refused = await report('weir-target-fast', 'node-a', 'node-b').then(
+        () => '',
+        (error: Error) => error.message,
+      );
+      return refused.includes('a dataplane may write the object of its own node only');
+    });
+    await report('weir-target-fast', 'node-a', 'node-a');
+    await expect(report('weir-target-fast', undefined, 'node-a')).rejects.toThrow(
+      'the token belongs to no node',
+    );
+    await report('somebody-else', undefined, 'node-b');
+  });
+});
