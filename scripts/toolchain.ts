@@ -42,6 +42,8 @@ export async function ensureNativeToolchain(logFile: string): Promise<void> {
   addUserCargoToPath();
   await ensurePackages(nativeBuildPackages, logFile);
   if (rustIsReady()) return;
+  // A machine that never ran it knows no packages, and its answer would be that there is no Rust.
+  await runLogged(aptGet('update'), logFile, { timeoutSeconds: 300 });
   for (const packages of rustPackageSets) {
     const version = candidateVersion(packages[0] ?? '');
     if (version === undefined || !isNewEnough(version)) continue;
@@ -66,20 +68,19 @@ export async function ensurePackages(packages: readonly string[], logFile: strin
   if (spawnSync('apt-get', ['--version']).status !== 0) {
     throw new ToolchainError(`install the equivalents of these Debian packages: ${missing.join(' ')}`);
   }
-  const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
   console.log(`  installing ${missing.join(' ')} …`);
-  const apt = [...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q'];
-  await runLogged([...apt, 'update'], logFile, { timeoutSeconds: 300 });
-  const exitCode = await runLogged(
-    [...apt, 'install', '-y', '--no-install-recommends', ...missing],
-    logFile,
-    {
-      timeoutSeconds: 1200,
-    },
-  );
+  await runLogged(aptGet('update'), logFile, { timeoutSeconds: 300 });
+  const exitCode = await runLogged(aptGet('install', '-y', '--no-install-recommends', ...missing), logFile, {
+    timeoutSeconds: 1200,
+  });
   if (exitCode !== 0) {
     throw new ToolchainError(`"${install}" failed:\n${tail(logFile, 1500)}`);
   }
+}
+
+function aptGet(...args: string[]): string[] {
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+  return [...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q', ...args];
 }
 
 function missingPackages(packages: readonly string[]): string[] {
