@@ -5,11 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { KubeConfig } from '@kubernetes/client-node';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { silentProgress } from '../../lab/progress.ts';
 import { kubernetesBinaries } from '../../lab/setup/binaries.ts';
+import { objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
+import { startOperator } from '../../operator/operator.ts';
 import { parseOptions } from '../../operator/options.ts';
+import { SAMPLE_SETTINGS, sampleSpecInput } from '../../operator/testing/samples.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
 
 const execute = promisify(execFile);
@@ -225,6 +230,71 @@ describe('the chart on a real API server', () => {
     await release('uninstall', 'weir');
     expect(await kubectl('get', 'crd', '-o', 'name')).toContain('nvmeoftargets.weir.dev');
     await release('install', 'weir', chart);
+  });
+
+  it('lets the operator do its work with the permissions it has, and its pods theirs', async () => {
+    const token = await kubectl('-n', 'weir-system', 'create', 'token', 'weir-operator');
+    const config = new KubeConfig();
+    const { server, caData } = cluster.config.getCurrentCluster() ?? { server: '', caData: '' };
+    config.loadFromOptions({
+      clusters: [{ name: 'test', server, caData }],
+      users: [{ name: 'operator', token: token.trim() }],
+      contexts: [{ name: 'test', cluster: 'test', user: 'operator' }],
+      currentContext: 'test',
+    });
+    const stop = new AbortController();
+    const operator = await startOperator(
+      config,
+      {
+        namespace: 'weir-system',
+        metricsAddress: '127.0.0.1:0',
+        leaderElect: true,
+        logLevel: 'info',
+        dataplane: SAMPLE_SETTINGS,
+      },
+      pino({ level: 'silent' }),
+      stop.signal,
+    );
+    try {
+      await cluster.createNode('node-a');
+      await cluster.createNamespace('storage');
+      await cluster.applyTarget('storage', 'fast', sampleSpecInput());
+      await cluster.waitForCondition('storage', 'fast', 'Accepted', { status: 'True' });
+      await cluster.runPod('storage', 'fast', 'node-a');
+      await cluster.reportServing('storage', 'fast', 'node-a');
+      await cluster.waitForCondition('storage', 'fast', 'Ready', { status: 'True' });
+      const may = async (...what: string[]) =>
+        (
+          await kubectl(
+            'auth',
+            'can-i',
+            ...what,
+            '-n',
+            'storage',
+            '--as',
+            'system:serviceaccount:storage:weir-target-fast',
+          ).catch(() => 'no')
+        ).trim();
+      expect(await may('watch', 'nvmeoftargetnodes/fast-node-a')).toBe('yes');
+      expect(await may('patch', 'nvmeoftargetnodes/fast-node-a', '--subresource=status')).toBe('yes');
+      expect(await may('create', 'events')).toBe('yes');
+      expect(await may('get', 'nvmeoftargetnodes/other-node-a')).toBe('no');
+      expect(await may('patch', 'nvmeoftargetnodes/fast-node-a')).toBe('no');
+      expect(await may('get', 'secrets')).toBe('no');
+      expect(await may('list', 'pods')).toBe('no');
+      await cluster.api.delete(objectPath(RESOURCES.targets, { namespace: 'storage', name: 'fast' }));
+      await cluster.waitForCondition('storage', 'fast', 'Progressing', { reason: 'Draining' });
+      await cluster.endPod('storage', 'weir-target-fast-node-a');
+      await cluster.waitFor(
+        'the target to go',
+        async () => !(await cluster.find(RESOURCES.targets, 'fast', 'storage')),
+      );
+      const requests = await (await fetch(`http://127.0.0.1:${operator.port}/metrics`)).text();
+      expect(requests).not.toContain('code="403"');
+    } finally {
+      stop.abort();
+      await operator.ended;
+    }
   });
 
   it('confines a dataplane to the object of the node that its token names', async () => {
