@@ -105,6 +105,12 @@ describe('the status of a node', () => {
     expect(built.namespaces?.[1]).toMatchObject({ nsid: 2, state: 'Failed', message: '/x: no such file' });
   });
 
+  it('is not Ready while a namespace is being opened', () => {
+    const built = status({ namespaces: [sampleNamespace({ state: 'Opening', sizeBytes: 0 })] });
+    expect(condition(built, 'Ready')).toMatchObject({ status: 'False', reason: 'Opening' });
+    expect(built.namespaces?.[0]?.state).toBe('Pending');
+  });
+
   it('says that a change was refused while what was there is served on', () => {
     const kept = sampleNamespace({ reason: 'ShrinkRefused', message: 'a file is never truncated' });
     const built = status({ namespaces: [kept] });

@@ -52,7 +52,7 @@ export function buildStatus(input: StatusInput): NvmeofTargetNodeStatus {
     version: input.version,
     conditions: buildConditions(input),
     listeners: stats.listeners.map(listenerStatus),
-    namespaces: stats.namespaces.flatMap(namespaceStatus),
+    namespaces: stats.namespaces.map(namespaceStatus),
     connectedHosts: stats.hostsTotal,
     hosts: hostStatuses(stats),
   };
@@ -86,7 +86,7 @@ function buildConditions(input: StatusInput): Condition[] {
     { reason: 'Healthy', message: 'no device reports an error' },
   );
   const namespaces = judge(
-    stats.namespaces.filter((namespace) => namespace.state === 'Failed'),
+    stats.namespaces.filter((namespace) => namespace.state !== 'Ready'),
     aboutNamespace,
     { reason: 'Ready', message: 'every namespace is ready' },
   );
@@ -188,26 +188,16 @@ function listenerStatus(listener: ListenerStats): NonNullable<NvmeofTargetNodeSt
 
 type NamespaceStatus = NonNullable<NvmeofTargetNodeStatus['namespaces']>[number];
 
-/** States as the API names them; a namespace that is gone is shown no more. */
-const namespaceStates: Record<string, NamespaceStatus['state']> = {
-  Ready: 'Ready',
-  Failed: 'Failed',
-  Removing: 'Removing',
-};
-
-function namespaceStatus(namespace: NamespaceStats): NamespaceStatus[] {
-  if (namespace.state === 'Removed') return [];
-  return [
-    {
-      subsystem: namespace.subsystem,
-      nsid: namespace.nsid,
-      ...(namespace.uuid === '' ? {} : { uuid: namespace.uuid }),
-      state: namespaceStates[namespace.state] ?? 'Pending',
-      ...texts(namespace),
-      sizeBytes: namespace.sizeBytes,
-      volatile: namespace.volatile,
-    },
-  ];
+function namespaceStatus(namespace: NamespaceStats): NamespaceStatus {
+  return {
+    subsystem: namespace.subsystem,
+    nsid: namespace.nsid,
+    ...(namespace.uuid === '' ? {} : { uuid: namespace.uuid }),
+    state: namespace.state === 'Opening' ? 'Pending' : namespace.state,
+    ...texts(namespace),
+    sizeBytes: namespace.sizeBytes,
+    volatile: namespace.volatile,
+  };
 }
 
 /** Hosts in a fixed order, so that an unchanged list is an unchanged status. Discovery is no use of storage. */

@@ -61,11 +61,14 @@ const listenerStatsSchema = z.object({
   verbsObjects: z.record(z.string(), count),
 });
 
+/** States of a namespace; one that was removed is not shown. */
+export const namespaceStates = ['Opening', 'Ready', 'Failed'] as const;
+
 const namespaceStatsSchema = z.object({
   subsystem: z.string(),
   nsid: z.number(),
   uuid: z.string(),
-  state: z.string(),
+  state: z.enum(namespaceStates),
   reason: z.string(),
   message: z.string(),
   sizeBytes: count,

@@ -2,7 +2,13 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { NvmeofTargetNodeSpec } from '../../crds/nvmeof-target-node.ts';
 import type { CoreEvent } from '../core/events.ts';
-import { type CoreStats, type ListenerStats, operationNames, portPhases } from '../core/stats.ts';
+import {
+  type CoreStats,
+  type ListenerStats,
+  namespaceStates,
+  operationNames,
+  portPhases,
+} from '../core/stats.ts';
 import { isServing } from '../health.ts';
 import { DrainReasons } from './drain-reasons.ts';
 import { ExternalHistogram } from './duration-histogram.ts';
@@ -193,7 +199,7 @@ export class TargetMetrics {
       })),
     );
 
-    for (const state of ['Ready', 'Failed', 'Removing']) {
+    for (const state of namespaceStates) {
       const count = stats.namespaces.filter((namespace) => namespace.state === state).length;
       this.#namespaces.set({ ...own, state }, count);
     }
