@@ -35,7 +35,9 @@ const podSchema = z.object({
   status: z
     .object({
       phase: z.string().default('Unknown'),
-      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), message: z.string().default('') }))
+        .default([]),
       containerStatuses: z
         .array(
           z.object({

@@ -47,10 +47,17 @@ describe('a target runs on a node', () => {
     expect(isSelected(tainted, sampleSpec({ tolerations }))).toBe(expected);
   });
 
+  it('that was tainted against scheduling after its pod came', () => {
+    expect(isSelected(tainted, sampleSpec(), true)).toBe(true);
+    const evicting = sampleNode('node-b', {}, [{ key: 'storage', effect: 'NoExecute' }]);
+    expect(isSelected(evicting, sampleSpec(), true)).toBe(false);
+  });
+
   it('that is cordoned, not ready or under pressure: as every DaemonSet', () => {
     const troubled = sampleNode('node-c', {}, [
       { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' },
       { key: 'node.kubernetes.io/not-ready', effect: 'NoExecute' },
+      { key: 'node.kubernetes.io/unreachable', effect: 'NoSchedule' },
       { key: 'any', effect: 'PreferNoSchedule' },
     ]);
     expect(isSelected(troubled, sampleSpec())).toBe(true);

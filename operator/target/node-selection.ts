@@ -4,10 +4,13 @@ import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
 import type { NodeRequirement, NodeSelectorTerm, Toleration } from '../../crds/scheduling.ts';
 import type { ClusterNode, Taint } from './cluster-objects.ts';
 
-/** Tolerations that the DaemonSet controller adds to every pod on the host network. */
+/**
+ * Tolerations that the DaemonSet controller adds to every pod on the host network; and of any effect those of nodes in
+ * trouble: a node that is not ready gets no new pod, but a target that should be served there misses it.
+ */
 const DAEMON_TOLERATIONS: readonly Toleration[] = [
-  { key: 'node.kubernetes.io/not-ready', operator: 'Exists', effect: 'NoExecute' },
-  { key: 'node.kubernetes.io/unreachable', operator: 'Exists', effect: 'NoExecute' },
+  { key: 'node.kubernetes.io/not-ready', operator: 'Exists' },
+  { key: 'node.kubernetes.io/unreachable', operator: 'Exists' },
   { key: 'node.kubernetes.io/disk-pressure', operator: 'Exists', effect: 'NoSchedule' },
   { key: 'node.kubernetes.io/memory-pressure', operator: 'Exists', effect: 'NoSchedule' },
   { key: 'node.kubernetes.io/pid-pressure', operator: 'Exists', effect: 'NoSchedule' },
@@ -67,25 +70,26 @@ function toleratesAll(taints: readonly Taint[], tolerations: readonly Toleration
   );
 }
 
-/** Whether the target should run on the node. */
-export function isSelected(
-  node: ClusterNode,
-  spec: Pick<NvmeofTargetSpec, 'nodeSelector' | 'affinity' | 'tolerations'>,
-): boolean {
+/** What of a target decides where it runs. */
+type Placement = Pick<NvmeofTargetSpec, 'nodeSelector' | 'affinity' | 'tolerations'>;
+
+/**
+ * Whether the target should run on the node. A pod that runs there already stays when the node is tainted against
+ * scheduling only.
+ */
+export function isSelected(node: ClusterNode, spec: Placement, hasPod = false): boolean {
+  const taints = node.spec.taints.filter(({ effect }) => !hasPod || effect === 'NoExecute');
   const labels = node.metadata.labels ?? {};
   const terms = spec.affinity?.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms;
   return (
     Object.entries(spec.nodeSelector).every(([key, value]) => labels[key] === value) &&
     (terms === undefined || terms.some((term) => matchesTerm(node, term))) &&
-    toleratesAll(node.spec.taints, [...DAEMON_TOLERATIONS, ...spec.tolerations])
+    toleratesAll(taints, [...DAEMON_TOLERATIONS, ...spec.tolerations])
   );
 }
 
 /** Names of the nodes that the target should run on, in order. */
-export function selectedNodes(
-  nodes: Iterable<ClusterNode>,
-  spec: Pick<NvmeofTargetSpec, 'nodeSelector' | 'affinity' | 'tolerations'>,
-): string[] {
+export function selectedNodes(nodes: Iterable<ClusterNode>, spec: Placement): string[] {
   const names: string[] = [];
   for (const node of nodes) if (isSelected(node, spec)) names.push(node.metadata.name);
   return names.sort();

@@ -24,6 +24,26 @@ export interface ProgressInput {
   /** Level that the namespace's pod security enforces, when it is below what the pods need. */
   readonly podSecurity: string | undefined;
   readonly namespace: string;
+  /** Extended resource that the pods ask a device plugin for, if they do. */
+  readonly deviceResource: string | undefined;
+}
+
+/** A pod that no node takes: most often because nothing offers the RDMA devices that it asks for. */
+function unschedulablePod(
+  pods: readonly DataplanePod[],
+  deviceResource: string | undefined,
+): Verdict | undefined {
+  for (const pod of pods) {
+    const scheduled = pod.status.conditions.find(({ type }) => type === 'PodScheduled');
+    if (scheduled?.status !== 'False') continue;
+    const isDeviceMissing = deviceResource !== undefined && scheduled.message.includes(deviceResource);
+    const remedy = isDeviceMissing
+      ? `; no device plugin offers ${deviceResource} there: install one, or set dataplane.deviceAccess of the chart`
+      : '';
+    const message = `pod ${pod.metadata.name}: ${scheduled.message}${remedy}`;
+    return { status: 'False', reason: 'Unschedulable', message };
+  }
+  return undefined;
 }
 
 function stuckPod(pods: readonly DataplanePod[]): Verdict | undefined {
@@ -40,7 +60,7 @@ function stuckPod(pods: readonly DataplanePod[]): Verdict | undefined {
 
 /** Verdict of `Progressing`. */
 export function judgeProgress(input: ProgressInput): Verdict {
-  const { reports, pods, step, podSecurity, namespace } = input;
+  const { reports, pods, step, podSecurity, namespace, deviceResource } = input;
   const missing = reports.filter((report) => !report.hasPod);
   if (missing.length > 0 && podSecurity !== undefined) {
     return {
@@ -49,7 +69,7 @@ export function judgeProgress(input: ProgressInput): Verdict {
       message: `namespace ${namespace} enforces pod security level ${podSecurity}, the pods need the host's network: kubectl label namespace ${namespace} --overwrite pod-security.kubernetes.io/enforce=privileged`,
     };
   }
-  const stuck = stuckPod(pods);
+  const stuck = stuckPod(pods) ?? unschedulablePod(pods, deviceResource);
   if (stuck !== undefined) return stuck;
   if (step.kind !== 'complete') return { status: 'True', reason: 'RollingOut', message: step.message };
   if (missing.length > 0) {

@@ -21,6 +21,7 @@ import type { Verdict } from './conditions.ts';
 import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizer.ts';
 import { Fleet, type FleetCaches } from './fleet.ts';
 import { judgeTarget } from './judge.ts';
+import { isSelected } from './node-selection.ts';
 import type { StoredTarget, StoredTargetNode } from './nvmeof-target.ts';
 import { judgeProgress } from './progress.ts';
 import { Refusal } from './refusal.ts';
@@ -136,6 +137,15 @@ export class TargetReconciler {
     };
   }
 
+  /** Selected nodes, and those that may keep the pod they have. */
+  #servingNodes(selected: ReadonlySet<string>, spec: NvmeofTargetSpec, live: Live): ReadonlySet<string> {
+    const staying = [...live.podNodes].filter((name) => {
+      const node = this.#caches.nodes.get(name);
+      return node !== undefined && isSelected(node, spec, true);
+    });
+    return new Set([...selected, ...staying].sort());
+  }
+
   #reports(nodes: Iterable<string>, live: Live): NodeReport[] {
     const objects = new Map(live.targetNodes.map((object) => [object.spec.nodeName, object]));
     const ready = new Set(live.pods.filter(isPodReady).map((pod) => pod.spec.nodeName));
@@ -156,7 +166,7 @@ export class TargetReconciler {
     try {
       const spec = this.fleet.specOf(target);
       const nqn = this.fleet.nqnOf(target, spec);
-      const nodes = this.fleet.nodesOf(target, spec);
+      const nodes = this.#servingNodes(this.fleet.nodesOf(target, spec), spec, live);
       judgeTarget(spec, nqn, nodes, this.fleet.olderThan(target), this.#settings);
       const metricsPort = this.fleet.assignPort(target, spec, this.#settings.portRange);
       if (metricsPort === undefined) {
@@ -190,7 +200,16 @@ export class TargetReconciler {
     const step = await this.#rollOut(target, live, reports);
     const hasMissing = reports.some((report) => !report.hasPod);
     const podSecurity = hasMissing ? await this.#podSecurity(namespace) : undefined;
-    const progress = judgeProgress({ reports, pods: live.pods, step, podSecurity, namespace });
+    const { deviceAccess, deviceResource: resource } = this.#settings;
+    const deviceResource = deviceAccess === 'DevicePlugin' ? resource : undefined;
+    const progress = judgeProgress({
+      reports,
+      pods: live.pods,
+      step,
+      podSecurity,
+      namespace,
+      deviceResource,
+    });
     await this.#writeStatus(target, nqn, reports, { Accepted: acceptance(spec), Progressing: progress });
     return podSecurity === undefined ? undefined : POD_SECURITY_RECHECK_MS;
   }

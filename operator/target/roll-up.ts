@@ -57,6 +57,7 @@ export function rollUpCondition(
   const silent = reports.length - known.length + unknown.length;
   const [first] = known;
   if (first === undefined || silent > 0) {
+    if (reports.length === 0) return { ...UNKNOWN, message: 'no node is selected' };
     return { ...UNKNOWN, message: `${silent} of ${reports.length} nodes have not reported yet` };
   }
   return {

@@ -66,6 +66,7 @@ describe('progress', () => {
     step: { kind: 'complete' } as const,
     podSecurity: undefined,
     namespace: 'storage',
+    deviceResource: 'rdma/shared',
   };
 
   it('is over when every node has taken up the last change', () => {
@@ -82,6 +83,15 @@ describe('progress', () => {
     const verdict = judgeProgress({ ...input, reports, podSecurity: 'baseline' });
     expect(verdict).toMatchObject({ status: 'False', reason: 'PodSecurityForbids' });
     expect(verdict.message).toContain('pod-security.kubernetes.io/enforce=privileged');
+  });
+
+  it('says that nothing offers the devices that a pod asks for', () => {
+    const unscheduled = { type: 'PodScheduled', status: 'False', message: '1 Insufficient rdma/shared.' };
+    const pod = samplePod('a');
+    const pods = [{ ...pod, status: { ...pod.status, conditions: [unscheduled] } }];
+    const verdict = judgeProgress({ ...input, reports: [{ ...report, hasPod: false }], pods });
+    expect(verdict).toMatchObject({ status: 'False', reason: 'Unschedulable' });
+    expect(verdict.message).toContain('set dataplane.deviceAccess of the chart');
   });
 
   it('says what a pod is stuck on', () => {

@@ -14,6 +14,7 @@ const NOTEWORTHY_PROGRESS = new Set([
   'DeletionBlocked',
   'Draining',
   'PodSecurityForbids',
+  'Unschedulable',
   'ImagePullBackOff',
   'CrashLoopBackOff',
   'CreateContainerConfigError',
