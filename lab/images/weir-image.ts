@@ -1,4 +1,4 @@
-import { renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../paths.ts';
@@ -33,6 +33,7 @@ export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<I
         [
           'bud',
           ...['--isolation', 'chroot', '--layers', '--pull-never', '--tag', image],
+          ...trustTheMachinesAuthorities(directory),
           ...['--build-arg', `BUILD_BASE=${build}`, '--build-arg', `RUNTIME_BASE=${runtime}`, REPOSITORY],
         ],
         options,
@@ -43,4 +44,15 @@ export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<I
     });
   });
   return { image, archive };
+}
+
+/**
+ * Steps of the build fetch packages as the machine does: with the certificate authorities that the machine
+ * trusts, which on a network with a proxy are more than a new Debian has. Nothing of this gets into the image.
+ */
+function trustTheMachinesAuthorities(directory: string): string[] {
+  const certificates = '/etc/ssl/certs';
+  const npmrc = join(directory, 'npmrc');
+  writeFileSync(npmrc, `cafile=${certificates}/ca-certificates.crt\n`);
+  return ['--volume', `${certificates}:${certificates}:ro`, '--volume', `${npmrc}:/root/.npmrc:ro`];
 }
