@@ -17,6 +17,8 @@ export async function debianRoot(options: {
   directory: string;
   packages: readonly string[];
   log: string;
+  /** `extract` only unpacks: for a program that is run from there, not for a system. */
+  variant?: 'minbase' | 'extract';
 }): Promise<void> {
   const { directory, packages, log } = options;
   removeTree(directory);
@@ -24,7 +26,7 @@ export async function debianRoot(options: {
   const mirror = process.env['WEIR_DEBIAN_MIRROR'];
   await run(
     [
-      ...(['mmdebstrap', '--variant=minbase', '--mode=root'] as const),
+      ...(['mmdebstrap', `--variant=${options.variant ?? 'minbase'}`, '--mode=root'] as const),
       ...LEFT_OUT.map((path) => `--dpkgopt=path-exclude=${path}`),
       '--dpkgopt=force-unsafe-io',
       '--aptopt=APT::Install-Recommends "false"',

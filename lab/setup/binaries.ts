@@ -7,7 +7,7 @@ import { cacheDirectory } from '../paths.ts';
 import type { Progress } from '../progress.ts';
 import { run } from '../system/command.ts';
 import { withLock } from '../system/lock.ts';
-import { GO_ENVIRONMENT, requireGo } from './go.ts';
+import { GO_ENVIRONMENT, goCommand } from './go.ts';
 
 /** The Go module that pins the versions of everything built here. */
 const MODULE = fileURLToPath(new URL('../control-plane/build/', import.meta.url));
@@ -51,14 +51,14 @@ export async function kubernetesBinaries(
     return directory;
   }
   await withLock(join(directory, 'lock'), BUILD_TIMEOUT_SECONDS, async () => {
-    const go = await requireGo();
+    const go = await goCommand(progress);
     for (const name of missing()) {
       const log = join(directory, `${name}.build.log`);
       await progress.step(
         `build ${name} ${name === 'helm' ? '' : kubernetesVersion()}`.trimEnd(),
         async () => {
           const draft = join(directory, `.${name}`);
-          await run(['nice', go, 'build', '-trimpath', '-ldflags', flags, '-o', draft, PACKAGES[name]], {
+          await run([go, 'build', '-trimpath', '-ldflags', flags, '-o', draft, PACKAGES[name]], {
             cwd: MODULE,
             env: GO_ENVIRONMENT,
             timeoutSeconds: BUILD_TIMEOUT_SECONDS,
@@ -105,7 +105,7 @@ export async function goProgram(
       if (existsSync(program)) {
         return;
       }
-      const go = await requireGo();
+      const go = await goCommand(progress);
       const log = join(directory, 'build.log');
       await progress.step(`build ${name}`, async () => {
         mkdirSync(directory, { recursive: true });
