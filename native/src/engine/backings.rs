@@ -16,7 +16,6 @@ struct Usage {
 pub struct Backings {
     usages: IntegerMap<BackingId, Usage>,
     detaching: u32,
-    requests: u32,
 }
 
 impl Backings {
@@ -31,7 +30,6 @@ impl Backings {
         match self.usages.get_mut(&id) {
             Some(usage) if !usage.detaching => {
                 usage.requests += 1;
-                self.requests += 1;
                 true
             }
             _ => false,
@@ -43,13 +41,6 @@ impl Backings {
         let usage = self.usages.get_mut(&id).expect("a used backing stays attached");
         assert!(usage.requests > 0, "a backing is released as often as acquired");
         usage.requests -= 1;
-        self.requests -= 1;
-    }
-
-    /// Requests that need any backing.
-    #[must_use]
-    pub fn requests(&self) -> u32 {
-        self.requests
     }
 
     /// No new request may use it. False if it is unknown.

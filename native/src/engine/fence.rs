@@ -35,7 +35,8 @@ impl Fence {
         self.writes_elsewhere == 0 && self.writes.iter().all(|(_, count)| *count == 0)
     }
 
-    fn add(&mut self, backing: BackingId) -> FencedWrite {
+    /// Counts a write.
+    pub fn add(&mut self, backing: BackingId) -> FencedWrite {
         if let Some(entry) = self.writes.iter_mut().find(|(id, _)| *id == backing) {
             entry.1 += 1;
         } else if self.writes.try_push((backing, 1)).is_err() {

@@ -187,16 +187,19 @@ impl Request {
         }
     }
 
-    /// All it needs of its host has arrived: it will be executed even if nothing is heard of the host any more.
+    /// All it needs of its host has arrived and nothing holds it up: it will be executed even if nothing is heard of
+    /// the host any more.
     #[must_use]
     pub fn is_independent_of_host(&self) -> bool {
-        match self.state {
-            State::Backend | State::WaitingBackend => true,
-            State::Parked(_) | State::WaitingBuffer(_) | State::Planned => {
-                !self.needs_host_data() || !matches!(self.host_data, HostData::Keyed { .. })
-            }
-            State::FetchQueued | State::Fetching | State::ResponseQueued | State::Responding => false,
-        }
+        matches!(self.state, State::Backend | State::WaitingBackend)
+    }
+
+    /// The host's data is here, or none is needed.
+    #[must_use]
+    pub fn has_host_data(&self) -> bool {
+        let fetched = matches!(self.host_data, HostData::Keyed { .. }) && self.buffers[0].is_some();
+        let came_along = matches!(self.host_data, HostData::InCapsule { .. });
+        !self.needs_host_data() || fetched || came_along
     }
 
     /// The host's data has to be there before the work can be done.

@@ -271,9 +271,21 @@ impl<P: Provider> Share<P> {
         receives.capsule(receive, at + length)[at..] == *pools[buffer.class() as usize].bytes(buffer, length)
     }
 
-    /// Most buffers that one request could ever be given.
+    /// The class of buffers for `needed` pieces of `length` bytes: the smallest that can ever have so many. `None` if
+    /// none can.
     #[must_use]
-    pub fn buffers_obtainable(&self, class: BufferClass, privileged: bool) -> usize {
+    pub fn class_for(&self, length: u32, needed: usize, privileged: bool) -> Option<BufferClass> {
+        let smallest = BufferClass::for_length(length, &self.resources.sizing)?;
+        let classes = BufferClass::ALL
+            .into_iter()
+            .filter(|class| *class as usize >= smallest as usize);
+        classes
+            .into_iter()
+            .find(|class| self.buffers_obtainable(*class, privileged) >= needed)
+    }
+
+    /// Buffers there would be for requests if none had any.
+    fn buffers_obtainable(&self, class: BufferClass, privileged: bool) -> usize {
         let kept = if class == BufferClass::Small {
             self.response_memory.len()
         } else {

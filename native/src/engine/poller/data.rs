@@ -19,15 +19,11 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             return self.begin_transfer(handle);
         }
         let share = &mut self.shares[request.share];
-        let Some(class) = BufferClass::for_length(request.data_bytes, &share.resources.sizing) else {
+        let Some(class) = share.class_for(request.data_bytes, needed, privileged) else {
             // The controller holds transfers to what hosts were told; a port served degraded may hold less.
             let completion = Completion::with_status(&request.command, StatusCode::InternalError.retryable());
             return self.respond(handle, completion);
         };
-        if share.buffers_obtainable(class, privileged) < needed {
-            let completion = Completion::with_status(&request.command, StatusCode::InternalError.retryable());
-            return self.respond(handle, completion);
-        }
         if share.waiting(class, privileged).is_empty() && share.buffers_available(class, privileged) >= needed {
             self.take_buffers(handle, class);
             self.begin_transfer(handle);

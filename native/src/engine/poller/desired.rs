@@ -42,9 +42,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         worked
     }
 
-    /// After `Quiesce`: says so once no request needs a backing any more.
+    /// After `Quiesce`: says so once every request is answered.
     pub(super) fn report_quiet(&mut self) {
-        if self.quiesce == Quiesce::Asked && self.backings.requests() == 0 {
+        if self.quiesce == Quiesce::Asked && self.requests.is_empty() {
             self.quiesce = Quiesce::Reported;
             self.outbox.send(ToControl::Quiet);
         }

@@ -75,6 +75,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
 
     /// After a write behind a fence ended: lets go who need not wait any more, in order.
     pub(super) fn serve_fence(&mut self, fence: Handle) {
+        let several = self.several_associations_wait(fence);
         let Some(found) = self.fences.get(fence) else { return };
         let mut next = found.parked.front(&self.requests);
         while let Some(handle) = next {
@@ -82,16 +83,34 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 return;
             };
             next = found.parked.next(&self.requests, handle);
-            let backing = self.requests[handle]
-                .backing
-                .expect("parked requests hold their backing");
-            if !found.covers(backing) {
-                found.parked.remove(&mut self.requests, handle);
-                self.requests[handle].state = State::Planned;
-                self.continue_io(handle);
+            let request = &mut self.requests[handle];
+            let backing = request.backing.expect("parked requests hold their backing");
+            if found.covers(backing) {
+                continue;
             }
+            request.state = State::Planned;
+            if several && request.writes() && request.has_host_data() {
+                // The host came back more than once: what its newer association wants waits for this write too. (One
+                // whose data is not here yet needs its host alive, or will never be executed.)
+                request.fenced = Some((fence, found.add(backing)));
+            }
+            found.parked.remove(&mut self.requests, handle);
+            self.continue_io(handle);
         }
         self.fences.remove_if_clear(fence);
+    }
+
+    fn several_associations_wait(&self, fence: Handle) -> bool {
+        let Some(found) = self.fences.get(fence) else {
+            return false;
+        };
+        let association = |handle: Handle| self.queue_pairs[self.requests[handle].queue_pair].association;
+        let mut waiting = std::iter::successors(found.parked.front(&self.requests), |handle| {
+            found.parked.next(&self.requests, *handle)
+        })
+        .map(association);
+        let first = waiting.next();
+        waiting.any(|other| Some(other) != first)
     }
 
     /// Hands the request's next I/O to the backend, or lets it wait for room there.
@@ -224,6 +243,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             }
         };
         self.end_fenced_write(handle);
+        if let Some(backing) = self.requests[handle].backing.take() {
+            self.backings.release(backing);
+        }
         let command = self.requests[handle].command;
         let mut completion = plan.completion(&command, errno);
         if errno != 0 {

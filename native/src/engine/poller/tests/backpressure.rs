@@ -170,3 +170,31 @@ fn what_waits_for_anything_is_dropped_with_its_queue_pair() {
     assert_eq!(bench.poller.queue_pair_count(), 1);
     assert_eq!(bench.backend.executed().len(), 1);
 }
+
+#[test]
+fn a_port_that_got_little_memory_serves_with_what_it_has_and_with_more_once_it_comes() {
+    let mut bench = Bench::with_sizing(PortSizing {
+        small_buffer_count: 1,
+        large_buffer_count: 2,
+        ..sizing()
+    });
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    let data = pattern(7, 1);
+    assert!(
+        host.write(&mut bench, queue, 0, &data).status.is_success(),
+        "small I/O in large buffers"
+    );
+    bench.add_regions(8, 4, 16);
+    bench.backend.hold(true);
+    for block in 0..10 {
+        host.post(queue, &host.read_command(block, 1).0, &[]);
+        host.post(queue, &host.read_command(block, 32).0, &[]);
+    }
+    bench.run();
+    assert!(bench.backend.held() > 6, "{} I/Os at once", bench.backend.held());
+    bench.backend.hold(false);
+    bench.run();
+    assert_eq!(host.responses(queue).len(), 20);
+    assert_eq!(host.read(&mut bench, queue, 0, 1), data);
+}

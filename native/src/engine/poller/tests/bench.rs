@@ -32,6 +32,8 @@ pub const PORT: PortId = PortId(3);
 pub const NAMESPACE_BYTES: u64 = 16 << 20;
 pub const BLOCK: u32 = 4096;
 pub const IN_CAPSULE_BYTES: u32 = 4096;
+/// Room for receives that a test adds.
+const RECEIVES_LATER: u32 = 16;
 
 type ToTestPoller = ToPoller<SimProvider, TestBackend>;
 
@@ -213,25 +215,12 @@ impl Bench {
         let device = provider.open_device("rxe0").unwrap();
         let domain = provider.allocate_protection_domain(&device).unwrap();
         let sizing = self.sizing;
-        let region = |bytes: u32, count: u32| {
-            let length = bytes as usize * count as usize;
-            let arena = Arena::allocate(length).unwrap();
-            let region = provider
-                .register_memory(&domain, &arena, 0, length, MemoryAccess::Local)
-                .unwrap();
-            vec![BufferRegion {
-                region,
-                arena,
-                offset: 0,
-                buffer_bytes: bytes,
-                buffer_count: count,
-            }]
-        };
+        let region = |bytes, count| register(&provider, &domain, bytes, count);
         let completion_queue = provider
             .create_completion_queue(&device, sizing.completion_entries)
             .unwrap();
         let receive_queue = provider
-            .create_shared_receive_queue(&domain, sizing.receive_count)
+            .create_shared_receive_queue(&domain, sizing.receive_count + RECEIVES_LATER)
             .unwrap();
         let resources = PortResources {
             port: PORT,
@@ -252,6 +241,20 @@ impl Bench {
             receive_queue,
         });
         self.send(ToPoller::AttachPort(Box::new(resources)));
+    }
+
+    /// Registers and hands over more memory: counts of small, large and receive buffers.
+    pub fn add_regions(&mut self, small: u32, large: u32, receive: u32) {
+        let port = self.port.as_ref().expect("the port is attached");
+        let region = |bytes, count| register(&self.provider, &port.domain, bytes, count);
+        self.send(ToPoller::AddRegions {
+            port: PORT,
+            epoch: port.epoch,
+            small: region(self.sizing.small_buffer_bytes, small),
+            large: region(self.sizing.large_buffer_bytes, large),
+            receive: region(self.sizing.receive_bytes, receive),
+        });
+        self.run();
     }
 
     pub fn send(&self, message: ToTestPoller) {
@@ -495,6 +498,26 @@ impl Drop for Bench {
             assert_eq!(gauge.get(), 0);
         }
     }
+}
+
+fn register(
+    provider: &SimProvider,
+    domain: &<SimProvider as Provider>::ProtectionDomain,
+    bytes: u32,
+    count: u32,
+) -> Vec<BufferRegion<SimProvider>> {
+    let length = bytes as usize * count as usize;
+    let arena = Arena::allocate(length).unwrap();
+    let region = provider
+        .register_memory(domain, &arena, 0, length, MemoryAccess::Local)
+        .unwrap();
+    vec![BufferRegion {
+        region,
+        arena,
+        offset: 0,
+        buffer_bytes: bytes,
+        buffer_count: count,
+    }]
 }
 
 fn connect_parameters() -> ConnectParameters {

@@ -3,6 +3,7 @@
 use super::bench::{Bench, HOST, NAMESPACE_BYTES};
 use super::host::{TestHost, pattern};
 use crate::nvme::command::Command;
+use crate::nvme::data_pointer::DataPointer;
 use crate::nvme::opcode::io;
 use crate::nvme::properties::Configuration;
 
@@ -174,4 +175,36 @@ fn a_host_that_comes_back_before_its_old_association_is_known_dead_waits_too() {
     assert!(again.responses(queue)[0].status.is_success());
     assert_eq!(bench.backend.executed().len(), 3);
     assert_eq!(again.read(&mut bench, queue, 0, 1), newer);
+}
+
+#[test]
+fn a_host_that_comes_back_twice_waits_for_what_its_second_association_had_waiting() {
+    let mut bench = Bench::new();
+    let second = come_back(&mut bench);
+    let queue = second.io_queue(&mut bench, 1);
+    let pointer = DataPointer::InCapsule {
+        offset: 0,
+        length: 4096,
+    };
+    second.post(queue, &second.io(io::WRITE, 0, 1).data(pointer).build(), &pattern(2, 1));
+    second.post(queue, &second.write_command(0, &pattern(2, 1)).0, &[]);
+    bench.run();
+    second.sim.crash(queue.connection);
+    let sim = bench.add_host();
+    let third = TestHost::connect_as(&mut bench, sim, HOST, 5000);
+    let queue = third.io_queue(&mut bench, 1);
+    let newest = pattern(3, 1);
+    third.post(queue, &third.write_command(0, &newest).0, &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 1, "the first association's write");
+    bench.backend.release_one();
+    bench.run();
+    assert_eq!(bench.backend.held(), 1, "the second one's");
+    bench.backend.release_one();
+    bench.run();
+    assert_eq!(bench.backend.held(), 1, "the third one's");
+    bench.backend.hold(false);
+    bench.run();
+    assert!(third.responses(queue)[0].status.is_success());
+    assert_eq!(third.read(&mut bench, queue, 0, 1), newest);
 }

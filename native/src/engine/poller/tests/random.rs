@@ -386,7 +386,10 @@ fn run(seed: u64) {
 #[test]
 fn acknowledged_writes_survive_whatever_happens() {
     let seeds = match std::env::var("WEIR_SIM_SEED") {
-        Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("WEIR_SIM_SEED is a number"),
+        Ok(seed) => seed
+            .parse()
+            .map(|seed| seed..seed + 1)
+            .expect("WEIR_SIM_SEED is a number"),
         Err(_) => 0..SEEDS,
     };
     for seed in seeds {
