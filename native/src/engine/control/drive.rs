@@ -154,6 +154,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     }
                     // The device may have gone, or the address moved.
                     self.levels_stale = true;
+                    self.devices_stale = true;
                     self.feed(id, Event::ArmFailed, Some(reason), now);
                 }
             }
@@ -378,6 +379,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.journal.report(Reported::DeviceFatal { device, message }, now);
         self.feed(id, Event::DeviceRemoved, Some(reason), now);
         self.levels_stale = true;
+        self.devices_stale = true;
         if self.exit_when_device_removed {
             self.exit_code = Some(EXIT_DEVICE_REMOVED);
             let timeout = self.drain_timeout();

@@ -1,12 +1,12 @@
 //! What is up now: links, addresses, devices. Every event is only a hint to look.
 
-use super::port::{Endpoint, Reason, async_event_name};
+use super::port::{Endpoint, Port, Reason, async_event_name};
 use super::{Control, Now, PollerHost, RECHECK, address};
 use crate::backend::Backend;
 use crate::engine::control::events::{Event as Reported, Level};
 use crate::engine::messages::PortId;
 use crate::lifecycle::{Event, Phase};
-use crate::provider::{AsyncEvent, DeviceInfo, PortState, Provider};
+use crate::provider::{AsyncEvent, PortState, Provider};
 
 /// Async events taken from one device in one step.
 const ASYNC_EVENTS_PER_STEP: usize = 256;
@@ -92,13 +92,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if !std::mem::take(&mut self.levels_stale) {
             return;
         }
-        let (devices, problem) = match self.provider.devices() {
-            Ok(devices) => (devices, None),
-            Err(error) => (Vec::new(), Some(Reason::new("RdmaUnavailable", error.to_string()))),
-        };
+        if std::mem::take(&mut self.devices_stale) || self.ports.values().any(|port| self.lacks_device(port)) {
+            self.list_devices();
+        }
         let ids: Vec<PortId> = self.ports.keys().copied().collect();
         for id in ids {
-            self.follow_port(id, &devices, problem.as_ref(), now);
+            self.follow_port(id, now);
         }
         // Also of ports that moved meanwhile or are gone: what counts is the path of each connection.
         self.tell_all_hosts(now);
@@ -111,28 +110,58 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
     }
 
-    fn follow_port(&mut self, id: PortId, devices: &[DeviceInfo], problem: Option<&Reason>, now: Now) {
-        let Some(port) = self.ports.get_mut(&id) else { return };
+    /// Devices are listed only when somebody needs a new list: it costs thousands of system calls, and a link that just
+    /// went down must not wait for them.
+    fn list_devices(&mut self) {
+        match self.provider.devices() {
+            Ok(devices) => (self.devices, self.devices_problem) = (devices, None),
+            Err(error) => {
+                self.devices.clear();
+                self.devices_problem = Some(Reason::new("RdmaUnavailable", error.to_string()));
+            }
+        }
+    }
+
+    /// A port's address is there as far as links go, but not a device as last listed.
+    fn lacks_device(&self, port: &Port<P>) -> bool {
+        let found = self.resolve(port);
+        !port.removed && found.is_err_and(|reason| matches!(reason.code, "NoRdmaDevice" | "DeviceNotFound"))
+    }
+
+    fn resolve(&self, port: &Port<P>) -> Result<Endpoint, Reason> {
+        let current = port.endpoint.as_ref().map(|endpoint| endpoint.ip);
+        let spec = &port.spec;
+        address::resolve(
+            &spec.address_from,
+            spec.address_family,
+            current,
+            self.links.view(),
+            &self.devices,
+        )
+    }
+
+    fn follow_port(&mut self, id: PortId, now: Now) {
+        let Some(port) = self.ports.get(&id) else { return };
+        let problem = self.devices_problem.as_ref();
         if let (Some(_), Some(endpoint), true) = (problem, &port.endpoint, port.state.phase.holds_epoch()) {
             // That devices cannot be listed does not mean that the one in use is gone.
             let endpoint = endpoint.clone();
             self.resolved(id, endpoint, now);
             return;
         }
-        let current = port.endpoint.as_ref().map(|endpoint| endpoint.ip);
-        let spec = &port.spec;
-        let view = self.links.view();
-        match address::resolve(&spec.address_from, spec.address_family, current, view, devices) {
+        let found = self.resolve(port);
+        // Without any device, why there is none says more.
+        let found = found.map_err(|reason| match problem {
+            Some(problem) if reason.code == "NoRdmaDevice" => problem.clone(),
+            _ => reason,
+        });
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        match found {
             Ok(endpoint) => {
                 port.unresolved = None;
                 self.resolved(id, endpoint, now);
             }
             Err(reason) => {
-                // Without any device, why there is none says more.
-                let reason = problem
-                    .filter(|_| reason.code == "NoRdmaDevice")
-                    .cloned()
-                    .unwrap_or(reason);
                 port.unresolved = Some(reason.clone());
                 let was_up = port.path_usable();
                 let event = if matches!(reason.code, "NoRdmaDevice" | "DeviceNotFound" | "RdmaUnavailable") {

@@ -27,7 +27,7 @@ use crate::backend::Backend;
 use crate::engine::messages::PortId;
 use crate::lifecycle;
 use crate::link::LinkSource;
-use crate::provider::Provider;
+use crate::provider::{DeviceInfo, Provider};
 use crate::subsystem::model::Model;
 use crate::subsystem::spec::NodeSpec;
 
@@ -57,7 +57,7 @@ use hosts::Hosts;
 use journal::Journal;
 use pollers::Pollers;
 pub use pollers::{PollerHost, PollerLink};
-use port::Port;
+use port::{Port, Reason};
 use quiesce::Quiesce;
 
 /// How soon links and devices are looked at again while a port's address cannot be resolved: the system announces new
@@ -115,6 +115,12 @@ pub struct Control<P: Provider, B: Backend, H: PollerHost<P, B>> {
     model_stale: bool,
     /// Links, addresses or devices may have changed.
     levels_stale: bool,
+    /// RDMA devices as last listed.
+    devices: Vec<DeviceInfo>,
+    /// Why they could not be listed.
+    devices_problem: Option<Reason>,
+    /// They are to be listed anew.
+    devices_stale: bool,
     recheck_at: Option<Instant>,
     quiesce: Option<Quiesce>,
     /// The pollers leave after the drain.
@@ -145,6 +151,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             model: Arc::new(model_builder::empty()),
             model_stale: false,
             levels_stale: true,
+            devices: Vec::new(),
+            devices_problem: None,
+            devices_stale: true,
             recheck_at: None,
             quiesce: None,
             closing: false,

@@ -433,7 +433,7 @@ fn a_request_that_would_wait_too_long_is_rejected_so_that_the_host_tries_again()
     node.link("rdma0", true);
     node.run(Duration::from_millis(100));
     let connection = node.connect(at(A), 0);
-    node.run(Duration::from_millis(2500));
+    node.run(Duration::from_millis(3000));
     let ConnectOutcome::Rejected(data) = node.host.outcome(connection) else {
         panic!("{:?}", node.host.outcome(connection));
     };
