@@ -1,8 +1,8 @@
 import { pino } from 'pino';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ApiError } from '../kubernetes/api-error.ts';
 import { microTime } from '../kubernetes/micro-time.ts';
-import { LeaderElector } from './leader-elector.ts';
+import { LEADER_ELECTION_TIMES, LeaderElector } from './leader-elector.ts';
 import type { Lease, LeaseSpec, LeaseStore } from './lease.ts';
 
 /** One lease in memory, with the API's optimistic locking. */
@@ -40,6 +40,10 @@ let store: MemoryLeaseStore;
 beforeEach(() => {
   nowMs = 0;
   store = new MemoryLeaseStore();
+});
+
+afterEach(() => {
+  vi.useRealTimers();
 });
 
 function elector(identity: string, clockSkewMs = 0): LeaderElector {
@@ -109,25 +113,39 @@ describe('leader election', () => {
   });
 
   it('is lost when it cannot be renewed before others may take over', async () => {
-    const times = { leaseSeconds: 0.15, renewDeadlineSeconds: 0.08, retrySeconds: 0.01 };
-    const real = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }), times });
-    await real.attempt();
-    const started = performance.now();
+    vi.useFakeTimers();
+    const leader = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }) });
+    await leader.attempt();
     store.isDown = true;
-    expect(await real.hold(new AbortController().signal)).toBe('lost');
-    expect(real.isLeader).toBe(false);
-    expect(performance.now() - started).toBeLessThan(150);
+    const started = performance.now();
+    const held = leader.hold(new AbortController().signal);
+    await vi.advanceTimersByTimeAsync(LEADER_ELECTION_TIMES.leaseSeconds * 1000);
+    expect(await held).toBe('lost');
+    expect(leader.isLeader).toBe(false);
+    expect(performance.now() - started).toBeLessThanOrEqual(LEADER_ELECTION_TIMES.leaseSeconds * 1000);
+  });
+
+  it('is lost when a renewal hangs', async () => {
+    vi.useFakeTimers();
+    const leader = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }) });
+    await leader.attempt();
+    store.read = () => new Promise(() => undefined);
+    const held = leader.hold(new AbortController().signal);
+    await vi.advanceTimersByTimeAsync(LEADER_ELECTION_TIMES.leaseSeconds * 1000 - 1);
+    expect(await held).toBe('lost');
   });
 
   it('is lost at once when another replica has the lease', async () => {
-    const times = { leaseSeconds: 15, renewDeadlineSeconds: 10, retrySeconds: 0.005 };
-    const real = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }), times });
-    await real.attempt();
+    vi.useFakeTimers();
+    const leader = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }) });
+    await leader.attempt();
     store.lease = {
       metadata: { name: 'weir-operator', resourceVersion: '99' },
       spec: { holderIdentity: 'b' },
     };
-    expect(await real.hold(new AbortController().signal)).toBe('lost');
+    const held = leader.hold(new AbortController().signal);
+    await vi.advanceTimersByTimeAsync(LEADER_ELECTION_TIMES.retrySeconds * 1000);
+    expect(await held).toBe('lost');
   });
 
   it('writes times as the API takes them', () => {
