@@ -1,5 +1,6 @@
 /** The API reference (docs/reference/api.md), written from the same schemas as the CRDs. */
 import { GROUP, VERSION } from './api-group.ts';
+import { PROGRESS_REASONS, REFUSAL_REASONS, TARGET_CONDITIONS } from './condition-reasons.ts';
 import { type ApiKind, customResourceDefinition } from './custom-resource-definition.ts';
 import type { StructuralSchema } from './openapi.ts';
 
@@ -80,6 +81,27 @@ function section(kind: ApiKind): string {
   ].join('\n');
 }
 
+function table(first: string, rowsOf: Readonly<Record<string, string>>): string[] {
+  const lines = Object.entries(rowsOf).map(([name, meaning]) => `| \`${name}\` | ${escapeCell(meaning)} |`);
+  return [`| ${first} | Meaning |`, '| --- | --- |', ...lines, ''];
+}
+
+function conditions(): string {
+  return [
+    '## Conditions of an NvmeofTarget',
+    '',
+    ...table('Type', TARGET_CONDITIONS),
+    '### Reasons of `Accepted=False`',
+    '',
+    ...table('Reason', REFUSAL_REASONS),
+    '### Reasons of `Progressing`',
+    '',
+    "A container that cannot start shows with the kubelet's own reason, like `ImagePullBackOff`.",
+    '',
+    ...table('Reason', PROGRESS_REASONS),
+  ].join('\n');
+}
+
 /** The whole page. */
 export function apiReference(kinds: readonly ApiKind[]): string {
   return [
@@ -91,5 +113,6 @@ export function apiReference(kinds: readonly ApiKind[]): string {
     'Fields without "(required)" may be left out.',
     '',
     ...kinds.map(section),
+    conditions(),
   ].join('\n');
 }

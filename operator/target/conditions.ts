@@ -1,5 +1,6 @@
 /** Changing a list of conditions: `lastTransitionTime` moves only when the status does. */
 import type { Condition } from '../../crds/condition.ts';
+import { TARGET_CONDITIONS } from '../../crds/condition-reasons.ts';
 
 /** A condition's verdict, before it has a time. */
 export interface Verdict {
@@ -8,19 +9,11 @@ export interface Verdict {
   readonly message: string;
 }
 
-/** Condition types of an NvmeofTarget, in the order in which they are shown. */
-export const CONDITION_TYPES = [
-  'Accepted',
-  'Progressing',
-  'ListenersReady',
-  'LinksUp',
-  'DeviceHealthy',
-  'Degraded',
-  'Ready',
-] as const;
+/** Every condition type of an NvmeofTarget, in the order in which they are shown. */
+export const CONDITION_TYPES = Object.keys(TARGET_CONDITIONS) as readonly ConditionType[];
 
 /** Type of a condition of an NvmeofTarget. */
-export type ConditionType = (typeof CONDITION_TYPES)[number];
+export type ConditionType = keyof typeof TARGET_CONDITIONS;
 
 /** What is not known yet. */
 export const UNKNOWN: Verdict = {

@@ -1,16 +1,8 @@
 /** Why a target is not accepted. What it served before goes on being served. */
+import type { REFUSAL_REASONS } from '../../crds/condition-reasons.ts';
 
-/** CamelCase reasons of `Accepted=False`. Part of the API: alerts and scripts may match them. */
-export type RefusalReason =
-  | 'InvalidSpec'
-  | 'NQNTooLong'
-  | 'NQNInUse'
-  | 'ListenerConflict'
-  | 'PathNotAllowed'
-  | 'DataNotShared'
-  | 'TooManyNodes'
-  | 'MemoryLimitTooLow'
-  | 'NoFreePort';
+/** CamelCase reason of `Accepted=False`. */
+export type RefusalReason = keyof typeof REFUSAL_REASONS;
 
 /** A refusal: a reason for programs, and for people what to change. */
 export class Refusal extends Error {

@@ -1,0 +1,42 @@
+/** What the conditions of an NvmeofTarget say, and the reasons that scripts and alerts may match. */
+
+/** Condition types of an NvmeofTarget, in the order in which they are shown, and what `True` means. */
+export const TARGET_CONDITIONS = {
+  Accepted:
+    'The specification can be served. While it is False, the last accepted state goes on being served.',
+  Progressing: 'A change is on its way: pods, node objects, a rollout, a deletion.',
+  ListenersReady: 'Every listener of every node serves.',
+  LinksUp: 'The link behind every listener is up.',
+  DeviceHealthy: 'No RDMA device reports an error.',
+  Degraded: 'At least one listener serves with less memory than it should. It heals by itself.',
+  Ready: 'Every selected node serves the target in full.',
+} as const;
+
+/** Reasons of `Accepted=False`. */
+export const REFUSAL_REASONS = {
+  InvalidSpec: 'A field is wrong in a way that admission could not tell; the message names it.',
+  NQNTooLong: 'With scope PerNode the NQN and the name of a node exceed 223 characters together.',
+  NQNInUse: 'An older NvmeofTarget has the NQN.',
+  ListenerConflict: 'An older NvmeofTarget has the address and port on a node that both run on.',
+  PathNotAllowed: "A file or block device lies outside the directories of the chart's values.",
+  DataNotShared:
+    'Scope Shared, several nodes, and a file or memory backend: the nodes would show different data.',
+  TooManyNodes: 'Scope Shared spans at most 128 nodes.',
+  MemoryLimitTooLow: "The pod's memory limit is below what its memory backends and buffers need.",
+  NoFreePort: 'Every port of the range for metrics is taken on a node of the target.',
+} as const;
+
+/** Reasons of `Progressing`. A waiting container's own reasons, like ImagePullBackOff, appear as well. */
+export const PROGRESS_REASONS = {
+  Complete: 'Every node has taken up the latest change.',
+  CreatingPods: 'A selected node has no pod yet.',
+  Applying: 'A node has not taken up the latest change yet.',
+  RollingOut: 'Pods are replaced, one node at a time.',
+  Paused: 'spec.paused: nothing is changed.',
+  NotAccepted: 'See the condition Accepted.',
+  PodSecurityForbids:
+    "The namespace's pod security level keeps the pods out; the message has the label to set.",
+  Unschedulable: 'No node takes a pod; most often nothing offers the RDMA devices that it asks for.',
+  DeletionBlocked: 'deletionPolicy Protect: hosts are connected; the message names them.',
+  Draining: 'The target is being deleted; its pods drain.',
+} as const;
