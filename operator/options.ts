@@ -33,6 +33,11 @@ function parseDirectory(text: string, previous: readonly string[] | undefined): 
   return [...(previous ?? []), text];
 }
 
+function parseSeccompProfile(text: string): string {
+  if (/^(RuntimeDefault|Unconfined|Localhost\/[^/].*)$/.test(text)) return text;
+  throw new InvalidArgumentError('write RuntimeDefault, Unconfined or Localhost/PATH.');
+}
+
 function collect(text: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), text];
 }
@@ -83,10 +88,11 @@ function command(): Command {
         .default('DevicePlugin'),
     )
     .option('--device-resource <name>', 'extended resource of the device plugin', 'rdma/shared')
-    .addOption(
-      new Option('--seccomp-profile <type>', 'seccomp profile of their containers')
-        .choices(['RuntimeDefault', 'Unconfined'])
-        .default('RuntimeDefault'),
+    .option(
+      '--seccomp-profile <profile>',
+      'seccomp profile of their containers: RuntimeDefault, Unconfined or Localhost/PATH',
+      parseSeccompProfile,
+      'RuntimeDefault',
     )
     .addOption(
       new Option('--port-range <first-last>', 'ports of their metrics and health')

@@ -26,7 +26,8 @@ export interface DataplaneSettings {
   readonly deviceAccess: DeviceAccessMode;
   /** Extended resource of the device plugin, for `DevicePlugin`. */
   readonly deviceResource: string;
-  readonly seccompProfile: 'RuntimeDefault' | 'Unconfined';
+  /** `RuntimeDefault`, `Unconfined`, or `Localhost/<path>` for a profile that the nodes hold. */
+  readonly seccompProfile: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly portRange: PortRange;
   /** Directories of the node below which `file` backends may lie. */

@@ -169,6 +169,7 @@ describe('the chart', () => {
       'imagePullSecrets={pull}',
       'operator.logLevel=debug',
       'dataplane.deviceAccess=Privileged',
+      'dataplane.seccompProfile=Localhost/weir.json',
       'dataplane.portRange.first=20000',
       'dataplane.portRange.last=20010',
       'dataplane.fileDirectories={/srv/a,/srv/b}',
@@ -181,6 +182,7 @@ describe('the chart', () => {
       image: `registry.example/weir@sha256:${'a'.repeat(64)}`,
       imagePullSecrets: ['pull'],
       deviceAccess: 'Privileged',
+      seccompProfile: 'Localhost/weir.json',
       portRange: { first: 20000, last: 20010 },
       fileDirectories: ['/srv/a', '/srv/b'],
     });
@@ -192,6 +194,7 @@ describe('the chart', () => {
     ['operator.replica=2', 'replica'],
     ['image.pullPolicy=Perhaps', 'pullPolicy'],
     ['image.digest=sha256:short', 'digest'],
+    ['dataplane.seccompProfile=Localhost', 'seccompProfile'],
     ['dataplane.portRange.first=80', 'first'],
     ['dataplane.portRange.first=9900', 'first must not be greater than last'],
     ['dataplane.fileDirectories={/var/../etc}', 'fileDirectories'],

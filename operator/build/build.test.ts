@@ -67,6 +67,14 @@ describe("a dataplane's pod", () => {
     });
   });
 
+  it('can have a seccomp profile of the node', () => {
+    const [container] = template({}, { seccompProfile: 'Localhost/profiles/weir.json' }).spec.containers;
+    expect(container.securityContext['seccompProfile']).toEqual({
+      type: 'Localhost',
+      localhostProfile: 'profiles/weir.json',
+    });
+  });
+
   it('asks a device plugin for its devices, and then mounts none itself', () => {
     const { containers, volumes } = template().spec;
     expect(containers[0].resources.limits['rdma/shared']).toBe('1');

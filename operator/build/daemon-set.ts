@@ -41,6 +41,11 @@ function resources(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
   };
 }
 
+function seccompProfile(profile: string) {
+  const [type, ...path] = profile.split('/');
+  return path.length === 0 ? { type } : { type, localhostProfile: path.join('/') };
+}
+
 /** Root, because verbs devices and hostPath files belong to root; but with one capability and nothing writable. */
 function securityContext(settings: DataplaneSettings) {
   if (settings.deviceAccess === 'Privileged') {
@@ -53,7 +58,7 @@ function securityContext(settings: DataplaneSettings) {
     runAsUser: 0,
     // Registered memory is locked memory; with this the limit on it does not apply.
     capabilities: { drop: ['ALL'], add: ['IPC_LOCK'] },
-    seccompProfile: { type: settings.seccompProfile },
+    seccompProfile: seccompProfile(settings.seccompProfile),
   };
 }
 
@@ -87,9 +92,9 @@ function container(
     ],
     ports: [{ name: 'metrics', containerPort: port, hostPort: port, protocol: 'TCP' }],
     // A port that is down is no reason to restart: /healthz tells of the process, /readyz of what it serves.
-    startupProbe: probe('/healthz', 'metrics', 2, 60),
+    startupProbe: probe('/healthz', 'metrics', 2, 150),
     livenessProbe: probe('/healthz', 'metrics', 10, 6),
-    readinessProbe: probe('/readyz', 'metrics', 2, 1),
+    readinessProbe: probe('/readyz', 'metrics', 5, 2),
     resources: resources(spec, settings),
     securityContext: securityContext(settings),
     volumeMounts: hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),

@@ -1,0 +1,62 @@
+import { describe, expect, it, vi } from 'vitest';
+import { parseOptions } from './options.ts';
+
+/** What is printed for a command line that cannot be read. */
+function complaint(...argv: string[]): string {
+  let printed = '';
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    printed += String(text);
+    return true;
+  });
+  const exit = vi.spyOn(process, 'exit').mockImplementation(() => {
+    throw new Error('exit');
+  });
+  try {
+    expect(() => parseOptions(['--dataplane-image', 'weir', ...argv])).toThrow('exit');
+  } finally {
+    write.mockRestore();
+    exit.mockRestore();
+  }
+  return printed;
+}
+
+describe('the command line of the operator', () => {
+  it('needs only the image of the dataplanes', () => {
+    expect(parseOptions(['--dataplane-image', 'weir:1'])).toEqual({
+      namespace: 'weir-system',
+      metricsAddress: '0.0.0.0:8080',
+      leaderElect: false,
+      logLevel: 'info',
+      dataplane: {
+        image: 'weir:1',
+        imagePullPolicy: 'IfNotPresent',
+        imagePullSecrets: [],
+        deviceAccess: 'DevicePlugin',
+        deviceResource: 'rdma/shared',
+        seccompProfile: 'RuntimeDefault',
+        logLevel: 'info',
+        portRange: { first: 9810, last: 9899 },
+        fileDirectories: ['/var/lib/weir'],
+        deviceDirectories: ['/dev'],
+      },
+    });
+  });
+
+  it('takes directories one by one', () => {
+    const argv = ['--dataplane-image', 'w', '--file-directory', '/a', '--file-directory', '/b'];
+    expect(parseOptions(argv).dataplane.fileDirectories).toEqual(['/a', '/b']);
+  });
+
+  it.each([
+    [['--port-range', '99'], 'write FIRST-LAST'],
+    [['--port-range', '9900-9800'], 'write FIRST-LAST'],
+    [['--port-range', '80-90'], 'write FIRST-LAST'],
+    [['--device-access', 'Maybe'], 'Allowed choices are DevicePlugin, HostDevices, Privileged'],
+    [['--file-directory', 'relative'], 'write an absolute path'],
+    [['--file-directory', '/var/../etc'], 'write an absolute path'],
+    [['--seccomp-profile', 'Localhost'], 'write RuntimeDefault, Unconfined or Localhost/PATH'],
+    [['--colour'], 'unknown option'],
+  ])('refuses %j with words', (argv, message) => {
+    expect(complaint(...argv)).toContain(message);
+  });
+});
