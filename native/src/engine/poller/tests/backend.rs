@@ -1,10 +1,9 @@
 //! Memory namespaces whose I/O a test can hold back, refuse or fail.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::backend::host::{HostBackend, HostBacking, HostQueue};
 use crate::backend::{
     Backend, BackingFacts, BackingId, BackingSpec, IoCompletion, IoOperation, IoRequest, OpenError, Queue, QueueFull,
 };
@@ -25,16 +24,12 @@ struct State {
 /// The test's hand on the backend.
 #[derive(Debug, Clone)]
 pub struct TestBackend {
-    inner: HostBackend,
     state: Arc<Mutex<State>>,
 }
 
 impl TestBackend {
     pub fn new() -> Self {
-        Self {
-            inner: HostBackend::with_engine(crate::backend::host::DiskEngine::Threads),
-            state: Arc::default(),
-        }
+        Self { state: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,29 +73,64 @@ impl TestBackend {
 }
 
 impl Backend for TestBackend {
-    type Backing = HostBacking;
+    type Backing = TestDisk;
     type Queue = TestQueue;
 
-    fn open(&self, spec: &BackingSpec) -> Result<Arc<HostBacking>, OpenError> {
-        self.inner.open(spec)
+    fn open(&self, spec: &BackingSpec) -> Result<Arc<TestDisk>, OpenError> {
+        let BackingSpec::Memory { size_bytes } = *spec else {
+            panic!("only memory is tested with")
+        };
+        Ok(Arc::new(TestDisk(Mutex::new(vec![0; size_bytes as usize]))))
     }
 
-    fn facts(&self, backing: &HostBacking) -> BackingFacts {
-        self.inner.facts(backing)
+    fn facts(&self, backing: &TestDisk) -> BackingFacts {
+        BackingFacts {
+            size_bytes: backing.0.lock().unwrap().len() as u64,
+            block_shift: 12,
+            volatile: true,
+            read_only: false,
+            write_cache: true,
+        }
     }
 
-    fn queue(&self, depth: u32) -> std::io::Result<TestQueue> {
+    fn queue(&self, _depth: u32) -> std::io::Result<TestQueue> {
         Ok(TestQueue {
-            inner: self.inner.queue(depth)?,
+            disks: HashMap::new(),
+            done: VecDeque::new(),
             test: self.clone(),
         })
+    }
+}
+
+/// A namespace's bytes.
+#[derive(Debug)]
+pub struct TestDisk(Mutex<Vec<u8>>);
+
+impl TestDisk {
+    fn execute(&self, io: &IoRequest) {
+        let mut bytes = self.0.lock().unwrap();
+        let range = io.offset as usize..(io.offset + io.length) as usize;
+        let bytes = &mut bytes[range];
+        match io.operation {
+            IoOperation::Read => {
+                // SAFETY: the poller keeps `length` bytes at `memory` untouched until the completion.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), io.memory as *mut u8, bytes.len()) }
+            }
+            IoOperation::Write { .. } => {
+                // SAFETY: as above.
+                unsafe { std::ptr::copy_nonoverlapping(io.memory as *const u8, bytes.as_mut_ptr(), bytes.len()) }
+            }
+            IoOperation::WriteZeroes { .. } | IoOperation::Deallocate => bytes.fill(0),
+            IoOperation::Flush => {}
+        }
     }
 }
 
 /// See [`TestBackend`].
 #[derive(Debug)]
 pub struct TestQueue {
-    inner: HostQueue,
+    disks: HashMap<BackingId, Arc<TestDisk>>,
+    done: VecDeque<IoCompletion>,
     test: TestBackend,
 }
 
@@ -111,22 +141,24 @@ impl TestQueue {
             let Some(io) = state.held.pop_front() else { break };
             state.released = state.released.saturating_sub(1);
             state.executed.push((io.backing, io.operation, io.offset, io.length));
-            self.inner.push(&io).unwrap();
+            self.disks[&io.backing].execute(&io);
+            self.done.push_back(IoCompletion {
+                token: io.token,
+                errno: 0,
+            });
         }
-        drop(state);
-        self.inner.submit();
     }
 }
 
 impl Queue for TestQueue {
-    type Backing = HostBacking;
+    type Backing = TestDisk;
 
-    fn attach(&mut self, id: BackingId, backing: Arc<HostBacking>) {
-        self.inner.attach(id, backing);
+    fn attach(&mut self, id: BackingId, backing: Arc<TestDisk>) {
+        self.disks.insert(id, backing);
     }
 
     fn detach(&mut self, id: BackingId) {
-        self.inner.detach(id);
+        self.disks.remove(&id).expect("an attached backing is detached");
     }
 
     fn push(&mut self, request: &IoRequest) -> Result<(), QueueFull> {
@@ -153,10 +185,10 @@ impl Queue for TestQueue {
 
     fn poll(&mut self, completions: &mut [IoCompletion]) -> usize {
         self.release();
-        let mut count = self.inner.poll(completions);
-        let mut state = self.test.state();
+        let mut count = 0;
+        let mut state = self.test.state.lock().unwrap();
         while count < completions.len() {
-            let Some(completion) = state.failed.pop_front() else {
+            let Some(completion) = self.done.pop_front().or_else(|| state.failed.pop_front()) else {
                 break;
             };
             completions[count] = completion;
@@ -171,7 +203,7 @@ impl Queue for TestQueue {
 
     fn in_flight(&self) -> usize {
         let state = self.test.state();
-        self.inner.in_flight() + state.held.len() + state.failed.len()
+        self.done.len() + state.held.len() + state.failed.len()
     }
 
     fn completion_fd(&self) -> Option<RawFd> {
