@@ -45,6 +45,9 @@ export interface TargetObserver {
 /** A namespace's label changes without an event for us: look again after this time while it keeps pods out. */
 const POD_SECURITY_RECHECK_MS = 30_000;
 
+/** Pause after a write that came too late; the change that was faster arrives within it. */
+const CONFLICT_RETRY_MS = 200;
+
 const POD_SECURITY_LABEL = 'pod-security.kubernetes.io/enforce';
 
 const ACCEPTED: Verdict = { status: 'True', reason: 'Accepted', message: 'the specification is valid' };
@@ -110,10 +113,10 @@ export class TargetReconciler {
       }
       return await this.#serve(target);
     } catch (error) {
-      // The cache was behind; the event that brings it up to date brings the next pass. A retry makes sure.
-      if (isConflict(error) || isNotFound(error))
-        this.#logger.debug({ target: key, err: error }, 'stale cache');
-      throw error;
+      if (!isConflict(error)) throw error;
+      // Somebody wrote in between, which is no failure: the cache will show what, in a moment.
+      this.#logger.debug({ target: key, err: error }, 'the object changed meanwhile');
+      return CONFLICT_RETRY_MS;
     }
   }
 
