@@ -28,20 +28,25 @@ export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<I
   await withLock(join(directory, 'lock'), BUILD_TIMEOUT_SECONDS, async () => {
     const build = await containerBase(progress, 'build');
     const runtime = await containerBase(progress, 'runtime');
-    await progress.step(`build the image ${image}`, async () => {
-      await buildah(
-        [
-          'bud',
-          ...['--isolation', 'chroot', '--layers', '--pull-never', '--tag', image],
-          ...trustTheMachinesAuthorities(directory),
-          ...['--build-arg', `BUILD_BASE=${build}`, '--build-arg', `RUNTIME_BASE=${runtime}`, REPOSITORY],
-        ],
-        options,
-      );
-      rmSync(`${archive}.draft`, { force: true });
-      await buildah(['push', '--quiet', image, `docker-archive:${archive}.draft:${image}`], options);
-      renameSync(`${archive}.draft`, archive);
-    });
+    try {
+      await progress.step(`build the image ${image}`, async () => {
+        await buildah(
+          [
+            'bud',
+            ...['--isolation', 'chroot', '--layers', '--pull-never', '--tag', image],
+            ...trustTheMachinesAuthorities(directory),
+            ...['--build-arg', `BUILD_BASE=${build}`, '--build-arg', `RUNTIME_BASE=${runtime}`, REPOSITORY],
+          ],
+          options,
+        );
+        rmSync(`${archive}.draft`, { force: true });
+        await buildah(['push', '--quiet', image, `docker-archive:${archive}.draft:${image}`], options);
+        renameSync(`${archive}.draft`, archive);
+      });
+    } finally {
+      // A build that was ended leaves its working containers, and their mounts, behind.
+      await buildah(['rm', '--all'], options);
+    }
   });
   return { image, archive };
 }
