@@ -89,6 +89,12 @@ pub trait LinkSource: std::fmt::Debug + Send {
     /// # Errors
     /// The system's error when the level cannot be read; the view stays as it was and the next call reads again.
     fn refresh(&mut self) -> std::io::Result<bool>;
+    /// Re-reads the level although there was no hint yet; whether the view changed. A link that is being taken down
+    /// right now counts as down: the kernel answers after it is done, while its hint may still be on its way.
+    ///
+    /// # Errors
+    /// As [`LinkSource::refresh`].
+    fn reread(&mut self) -> std::io::Result<bool>;
     /// The level as last read.
     fn view(&self) -> &LinkView;
 }

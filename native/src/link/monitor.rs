@@ -203,6 +203,11 @@ impl LinkSource for Monitor {
         Ok(changed)
     }
 
+    fn reread(&mut self) -> io::Result<bool> {
+        self.stale = true;
+        self.refresh()
+    }
+
     fn view(&self) -> &LinkView {
         &self.view
     }

@@ -97,6 +97,10 @@ impl LinkSource for ScriptedLinks {
         Ok(changed)
     }
 
+    fn reread(&mut self) -> io::Result<bool> {
+        self.refresh()
+    }
+
     fn view(&self) -> &LinkView {
         &self.view
     }

@@ -33,6 +33,10 @@ const WAIT_FOR_SERVICE: Duration = Duration::from_millis(2_800);
 /// on soft RDMA), which might fall into the next outage.
 const WAIT_FOR_DISCONNECTED: Duration = Duration::from_millis(2_000);
 
+/// How long a disconnect of our own waits for news of the link. A queue pair often fails because the link is just going
+/// down, and is heard of first.
+const LINK_NEWS: Duration = Duration::from_millis(150);
+
 /// How long an accepted connection may take to be confirmed.
 const WAIT_FOR_ESTABLISHED: Duration = Duration::from_secs(30);
 
@@ -73,8 +77,8 @@ enum Stage {
     Established { handle: Handle },
     /// To be rejected as soon as the path allows it.
     Rejecting { status: RejectStatus },
-    /// Its queue pair is gone; to be disconnected as soon as the path allows it.
-    Dropped,
+    /// Its queue pair is gone; to be disconnected as soon as the path allows it, but not before.
+    Dropped { not_before: Instant },
     /// The disconnect is sent.
     Disconnecting { until: Instant },
 }
@@ -156,11 +160,13 @@ impl<P: Provider> Connections<P> {
         self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
     }
 
-    fn find_earliest(&mut self) {
+    fn find_earliest(&mut self, now: Instant) {
         let due = |connection: &Connection<P>| match &connection.stage {
             Stage::Waiting { until, .. } | Stage::Accepted { until, .. } | Stage::Disconnecting { until } => {
                 Some(*until)
             }
+            // Later than that, only a usable path makes a difference.
+            Stage::Dropped { not_before } => Some(*not_before).filter(|at| *at > now),
             _ => None,
         };
         self.earliest = self.table.iter().filter_map(|(_, one)| due(one)).min();
@@ -366,6 +372,15 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Accepts if the port still serves the epoch the queue pair belongs to; else waits for what becomes of it.
     fn accept(&mut self, handle: Handle, now: Now) {
+        self.verify_links();
+        if !self
+            .connections
+            .table
+            .get(handle)
+            .is_some_and(|connection| self.may_send(connection))
+        {
+            return;
+        }
         let Some(connection) = self.connections.table.get_mut(handle) else {
             return;
         };
@@ -439,7 +454,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Disconnecting { .. } => {
                 self.connections.table.remove(handle);
             }
-            Stage::Dropped => {}
+            Stage::Dropped { .. } => {}
         }
     }
 
@@ -469,7 +484,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         };
         connection.device_gone = true;
         match connection.stage {
-            Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Dropped | Stage::Disconnecting { .. } => {
+            Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Dropped { .. } | Stage::Disconnecting { .. } => {
                 self.connections.table.remove(handle);
             }
             Stage::Established { handle: queue_pair }
@@ -514,7 +529,14 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         match connection.stage {
             Stage::Accepted { .. } | Stage::Established { .. } => {
-                connection.stage = Stage::Dropped;
+                let host_told_us = reason == CloseReason::HostDisconnected;
+                let not_before = if host_told_us {
+                    now.instant
+                } else {
+                    now.instant + LINK_NEWS
+                };
+                connection.stage = Stage::Dropped { not_before };
+                self.connections.expect_by(not_before);
                 self.tell_host(key.0, now);
             }
             Stage::Adopting { .. } | Stage::Unaccepted { .. } => {
@@ -551,12 +573,16 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Sends a reject or disconnect that is due, if the path allows.
     fn tell_host(&mut self, handle: Handle, now: Now) {
-        if !self
-            .connections
-            .table
-            .get(handle)
-            .is_some_and(|connection| self.may_send(connection))
-        {
+        let due = |connection: &Connection<P>| match connection.stage {
+            Stage::Rejecting { .. } => true,
+            Stage::Dropped { not_before } => not_before <= now.instant,
+            _ => false,
+        };
+        if !self.connections.table.get(handle).is_some_and(due) {
+            return;
+        }
+        self.verify_links();
+        if !self.may_send(&self.connections.table[handle]) {
             return;
         }
         let connection = &mut self.connections.table[handle];
@@ -566,7 +592,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 let _ = self.provider.reject(&connection.id, &status.encode());
                 self.connections.table.remove(handle);
             }
-            Stage::Dropped => match self.provider.disconnect(&connection.id) {
+            Stage::Dropped { .. } => match self.provider.disconnect(&connection.id) {
                 Ok(()) => {
                     let until = now.instant + WAIT_FOR_DISCONNECTED;
                     connection.stage = Stage::Disconnecting { until };
@@ -584,13 +610,17 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// The path is usable again, or the port serves: everything that waited for it is said.
     pub(super) fn tell_hosts(&mut self, port: PortId, now: Now) {
         for handle in self.connections.handles(|one| one.port == port) {
+            if let Stage::Dropped { not_before } = &mut self.connections.table[handle].stage {
+                // There is news of the link: it is up.
+                *not_before = now.instant;
+            }
             self.tell_host(handle, now);
         }
     }
 
     /// Says what can be said over paths that are usable now.
     pub(super) fn tell_all_hosts(&mut self, now: Now) {
-        let owes = |one: &Connection<P>| matches!(one.stage, Stage::Dropped | Stage::Rejecting { .. });
+        let owes = |one: &Connection<P>| matches!(one.stage, Stage::Dropped { .. } | Stage::Rejecting { .. });
         for handle in self.connections.handles(owes) {
             self.tell_host(handle, now);
         }
@@ -613,9 +643,17 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             .table
             .iter()
             .any(|(_, connection)| match connection.stage {
-                Stage::Dropped | Stage::Rejecting { .. } => self.may_send(connection),
+                Stage::Dropped { .. } | Stage::Rejecting { .. } => self.may_send(connection),
                 _ => true,
             })
+    }
+
+    /// Before anything is sent: is the link really still up? Hints come late, errors that a dying link causes do not.
+    fn verify_links(&mut self) {
+        if !std::mem::replace(&mut self.links_verified, true) {
+            // If it cannot be read, the level as last read holds.
+            self.levels_stale |= self.links.reread().unwrap_or(true);
+        }
     }
 
     fn may_send(&self, connection: &Connection<P>) -> bool {
@@ -660,10 +698,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 Stage::Disconnecting { until } if until <= now.instant => {
                     self.connections.table.remove(handle);
                 }
+                Stage::Dropped { not_before } if not_before <= now.instant => self.tell_host(handle, now),
                 _ => {}
             }
         }
-        self.connections.find_earliest();
+        self.connections.find_earliest(now.instant);
     }
 }
 

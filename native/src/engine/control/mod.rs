@@ -115,6 +115,8 @@ pub struct Control<P: Provider, B: Backend, H: PollerHost<P, B>> {
     model_stale: bool,
     /// Links, addresses or devices may have changed.
     levels_stale: bool,
+    /// The links were read anew in this step, so that something may be sent.
+    links_verified: bool,
     /// RDMA devices as last listed.
     devices: Vec<DeviceInfo>,
     /// Why they could not be listed.
@@ -151,6 +153,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             model: Arc::new(model_builder::empty()),
             model_stale: false,
             levels_stale: true,
+            links_verified: false,
             devices: Vec::new(),
             devices_problem: None,
             devices_stale: true,
@@ -168,6 +171,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// Links come first, so that nothing is said to hosts over a link that is known to be down; hosts' requests come
     /// before the ports' own steps, so that no listener goes with a request in it.
     pub fn step(&mut self, now: Now) -> Option<Instant> {
+        self.links_verified = false;
         self.report_backend_warning(now);
         self.take_async_events(now);
         self.follow_levels(now);

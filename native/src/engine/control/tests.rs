@@ -406,6 +406,27 @@ fn ports_fail_alone() {
 }
 
 #[test]
+fn a_queue_pair_that_fails_before_the_news_of_the_link_is_not_disconnected_over_a_dead_link() {
+    let mut node = Node::serving(STORAGE);
+    let connection = node.connected(at(A));
+    // The poller closes it while the device is down already; interface and device say so only later.
+    node.host.crash(connection);
+    for number in 0..100 {
+        node.sim
+            .inject_async_event("rxe0", crate::provider::AsyncEvent::QueuePairFatal(number));
+    }
+    node.settle();
+    assert_eq!(node.sim.live_objects().queue_pairs, 0);
+    assert_eq!(node.sim.live_objects().connection_ids, 1, "kept for a moment");
+    node.link("rdma0", false);
+    node.run(Duration::from_secs(2));
+    assert!(!node.sim.management_dead("rxe0"));
+    node.link("rdma0", true);
+    node.run(Duration::from_secs(5));
+    assert_eq!(node.sim.live_objects().connection_ids, 0);
+}
+
+#[test]
 fn a_request_that_arrives_while_the_port_arms_is_admitted_when_it_serves() {
     let mut node = Node::serving(STORAGE);
     node.link("rdma0", false);
