@@ -49,6 +49,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             self.journal.report(event, now);
         }
         self.model_stale |= changed;
+        // What an open device says of its port counts only until it is closed: look again then, nobody will tell.
+        self.levels_stale |= changed;
         for action in actions {
             self.execute(id, action, now);
         }

@@ -147,6 +147,19 @@ impl Faults {
         self.points.entry(point).or_default().always = errno;
     }
 
+    /// Disarms everything that is armed for calls, sends and events; what holds for the whole run stays.
+    pub(super) fn clear(&mut self) {
+        for faults in self.points.values_mut() {
+            faults.at.clear();
+            faults.always = None;
+        }
+        self.partial_send = None;
+        self.random_send_errors = None;
+        self.lose_next.clear();
+        self.duplicate_next.clear();
+        self.hold_events = false;
+    }
+
     pub(super) fn calls(&self, point: FaultPoint) -> u64 {
         self.points.get(&point).map_or(0, |faults| faults.calls)
     }

@@ -422,6 +422,11 @@ impl SimWorld {
         self.with(|world| world.faults.fail_always(point, errno));
     }
 
+    /// Disarms everything that is armed for calls, sends and connection manager events.
+    pub fn clear_faults(&self) {
+        self.with(|world| world.faults.clear());
+    }
+
     /// Calls of this kind so far, failed ones included.
     #[must_use]
     pub fn calls(&self, point: FaultPoint) -> u64 {
