@@ -132,11 +132,7 @@ function printStatus(): void {
   for (const { name, running } of controlPlane) {
     process.stdout.write(line(name, running, ''));
   }
-  process.stdout.write(
-    line(
-      'kubeconfig',
-      controlPlane.every((part) => part.running),
-      lab.kubeconfigPath,
-    ),
-  );
+  if (controlPlane.every((part) => part.running)) {
+    process.stdout.write(`${'kubeconfig'.padEnd(24)} ${lab.kubeconfigPath}\n`);
+  }
 }

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LabError } from '../errors.ts';
 import { cacheDirectory } from '../paths.ts';
@@ -50,9 +49,6 @@ const BASES: Readonly<Record<'build' | 'runtime', BaseContent>> = {
 
 export type ContainerBase = keyof typeof BASES;
 
-/** The certificate authorities that the machine trusts, and so do the containers built on it. */
-const AUTHORITIES = '/etc/ssl/certs/ca-certificates.crt';
-
 const TIMEOUT_SECONDS = 1800;
 
 /** Name of a base in the lab's store; makes it if it is missing (one to three minutes). */
@@ -84,8 +80,6 @@ export async function containerBase(progress: Progress, base: ContainerBase): Pr
         log: options.log,
         ...(variant === undefined ? {} : { variant }),
       });
-      // The build downloads packages, maybe through a proxy whose authority only this machine knows.
-      if (existsSync(AUTHORITIES)) copyFileSync(AUTHORITIES, join(root, AUTHORITIES));
       const container = (await buildah(['from', 'scratch'], options)).trim();
       try {
         await buildah(['add', '--quiet', container, root, '/'], options);

@@ -1,4 +1,4 @@
-import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { LabError } from '../errors.ts';
 import { sleep } from './wait.ts';
 
@@ -10,7 +10,7 @@ export async function withLock<T>(path: string, timeoutSeconds: number, work: ()
   const deadline = Date.now() + timeoutSeconds * 1000;
   while (!tryLock(path)) {
     if (!holderLives(path)) {
-      rmSync(path, { force: true });
+      takeAway(path);
       continue;
     }
     if (Date.now() > deadline) {
@@ -39,6 +39,21 @@ function tryLock(path: string): boolean {
     throw error;
   } finally {
     rmSync(draft, { force: true });
+  }
+}
+
+/** Removes a dead holder's lock, but not the one that another process put in its place meanwhile. */
+function takeAway(path: string): void {
+  const aside = `${path}.${process.pid}.stale`;
+  try {
+    renameSync(path, aside);
+    if (holderLives(aside)) {
+      linkSync(aside, path);
+    }
+  } catch {
+    // Another process was quicker.
+  } finally {
+    rmSync(aside, { force: true });
   }
 }
 
