@@ -37,9 +37,6 @@ const WAIT_FOR_DISCONNECTED: Duration = Duration::from_millis(2_000);
 /// down, and is heard of first.
 const LINK_NEWS: Duration = Duration::from_millis(150);
 
-/// How long after an address came back the kernel may take until its route and the device's GID are there too.
-const ADDRESS_SETTLES: Duration = Duration::from_millis(100);
-
 /// How long an accepted connection may take to be confirmed.
 const WAIT_FOR_ESTABLISHED: Duration = Duration::from_secs(30);
 
@@ -612,21 +609,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// The path is usable again, or the port serves: everything that waited for it is said.
     pub(super) fn tell_hosts(&mut self, port: PortId, now: Now) {
-        let lost = self
-            .ports
-            .get_mut(&port)
-            .map(|port| std::mem::take(&mut port.address_was_lost));
-        let settle = if lost == Some(true) {
-            ADDRESS_SETTLES
-        } else {
-            Duration::ZERO
-        };
-        let at = now.instant + settle;
         for handle in self.connections.handles(|one| one.port == port) {
             if let Stage::Dropped { not_before } = &mut self.connections.table[handle].stage {
                 // There is news of the link: it is up.
-                *not_before = at;
-                self.connections.expect_by(at);
+                *not_before = now.instant;
             }
             self.tell_host(handle, now);
         }

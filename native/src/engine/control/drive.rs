@@ -34,7 +34,6 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let before = port.state;
         let (state, actions) = reduce(&port.settings, &before, event, now.instant);
         port.state = state;
-        port.address_was_lost |= event == Event::AddressLost;
         let changed = before.phase.name() != state.phase.name();
         let explained = reason.as_ref().is_some_and(|reason| *reason != port.reason);
         if let Some(reason) = reason {

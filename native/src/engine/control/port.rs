@@ -138,8 +138,6 @@ pub struct Port<P: Provider> {
     pub endpoint: Option<Endpoint>,
     /// Why the address cannot be resolved now.
     pub unresolved: Option<Reason>,
-    /// The address went away, and the path has not been usable since.
-    pub address_was_lost: bool,
     /// Flaps of the link and removals of the address as last looked at.
     pub seen_flaps: (u64, u64),
     /// Its listener. Kept while the link is down, so that requests find somebody right at link-up; replaced when the
@@ -174,7 +172,6 @@ impl<P: Provider> Port<P> {
             reason: Reason::new("Starting", "the address is being resolved"),
             endpoint: None,
             unresolved: None,
-            address_was_lost: false,
             seen_flaps: (0, 0),
             listener: None,
             publishing: Vec::new(),
