@@ -46,12 +46,12 @@ EOF
   service containerd containerd
   mkdir -p /opt/lab /var/lib/kubelet/device-plugins
   cp /lab/kubernetes/kubelet /lab/kubernetes/rdma-device-plugin /opt/lab/
-  until ctr version >/dev/null 2>&1; do sleep 0.2; done
-  ctr -n k8s.io images import /lab/kubernetes/pause.tar
-  log "containerd up"
+  until [ -S /run/containerd/containerd.sock ]; do sleep 0.1; done
   service kubelet /opt/lab/kubelet --config=/lab/kubernetes/kubelet.yaml \
     --kubeconfig=/lab/kubernetes/kubelet.kubeconfig --hostname-override="$GUEST_NAME" \
     --node-ip="$MANAGEMENT_ADDRESS" --node-labels="$NODE_LABELS"
+  ctr -n k8s.io images import /lab/kubernetes/pause.tar
+  log "containerd up"
   until [ -S /var/lib/kubelet/device-plugins/kubelet.sock ]; do sleep 0.2; done
   service rdma-device-plugin /opt/lab/rdma-device-plugin
 fi

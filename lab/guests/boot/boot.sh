@@ -8,7 +8,10 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/root
 export PATH HOME
 
-log() { echo "weir-lab: $*"; }
+log() {
+  read -r uptime _ </proc/uptime
+  echo "weir-lab: $uptime s: $*"
+}
 
 # Runs a command for ever; its output goes to /var/log/NAME.log.
 service() {
