@@ -240,7 +240,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     fn link_went_down(&mut self, id: PortId, now: Now) {
         let Some(port) = self.ports.get(&id) else { return };
         let was_up = port.path_usable();
-        if !was_up && !matches!(port.state.phase, Phase::Down | Phase::Quarantined) {
+        // Elsewhere the reason that is shown already says more.
+        if !was_up && port.state.phase != Phase::Down {
             return;
         }
         let reason = port.link_down_reason();
