@@ -174,8 +174,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
         self.wanted = count;
         match self.stage {
             Stage::None => self.stage = Stage::Starting { not_before: None },
+            // A drain that has begun goes through, also when the number is wanted back: ports were told to stop, and are
+            // told to start with the new pollers.
             Stage::Running if self.remotes.len() != count => self.stage = Stage::Draining,
-            Stage::Draining if self.remotes.len() == count => self.stage = Stage::Running,
             _ => {}
         }
     }
