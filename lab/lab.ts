@@ -97,8 +97,10 @@ export class Lab {
   async down(): Promise<void> {
     await Promise.all(this.#knownGuests().map((guest) => guest.stop()));
     await stopControlPlane(this.#controlPlane);
-    for (const name of ['etcd', 'certificates', 'ports.json', 'kubeconfig', 'egress.sock']) {
-      rmSync(join(this.#controlPlane, name), { recursive: true, force: true });
+    if (existsSync(this.#controlPlane)) {
+      for (const name of readdirSync(this.#controlPlane).filter((file) => !file.endsWith('.log'))) {
+        rmSync(join(this.#controlPlane, name), { recursive: true, force: true });
+      }
     }
   }
 
