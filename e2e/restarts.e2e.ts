@@ -61,7 +61,7 @@ describe('restarts under verified I/O', () => {
 
   it('goes on after the dataplane was killed: same identifiers, no I/O error', async () => {
     const before = await dataplanePods(e2e.path);
-    await mustExec(e2e.shell, NODE, ['pkill', '-9', '-f', 'dataplane/main']);
+    await mustExec(e2e.shell, NODE, ['pkill', '-9', '-f', '/opt/weir/bin/weir-dataplane']);
     await waitUntil(
       'the dataplane to have restarted',
       async () =>
