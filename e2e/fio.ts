@@ -134,5 +134,7 @@ export function startFio(shell: GuestShell, guest: string, job: FioJob): FioRun 
     timeoutSeconds: job.runtimeSeconds + FIO_GRACE_SECONDS,
   });
   const result = running.finished.then((ended) => parseFioReport(ended.stdout, ended.stderr, ended.exitCode));
+  // Whoever only kills the run must not be ended by how it ended.
+  result.catch(() => undefined);
   return { result, kill: () => running.kill() };
 }
