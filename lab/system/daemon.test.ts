@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 
 /** A process that has ended is defunct until its parent, this one, has heard of it. */
-function processGone(pid: number): Promise<void> {
+async function processGone(pid: number): Promise<void> {
   const gone = (): boolean => {
     try {
       process.kill(pid, 0);
@@ -28,7 +28,7 @@ function processGone(pid: number): Promise<void> {
       return true;
     }
   };
-  return waitFor(gone, { what: `process ${pid} to be gone`, timeoutSeconds: 10 });
+  await waitFor(gone, { what: `process ${pid} to be gone`, timeoutSeconds: 10 });
 }
 
 test('a second start keeps the process that runs', () => {
