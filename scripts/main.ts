@@ -17,7 +17,7 @@ import {
 import { makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
 import { closeRun, runLanes } from './stages.ts';
 import { ensureNativeToolchain, ensurePackages, ToolchainError } from './toolchain.ts';
-import { biomeStage, generatedStage, typesStage, vitestStage } from './typescript.ts';
+import { biomeStage, generatedStage, prometheusToolsStage, typesStage, vitestStage } from './typescript.ts';
 
 const minute = 60;
 
@@ -70,7 +70,11 @@ program
     const results = await runLanes(
       [
         [
-          vitestStage('tests against the API server', 'cluster', { timeoutSeconds: 30 * minute }),
+          prometheusToolsStage,
+          vitestStage('tests against the API server', 'cluster', {
+            needs: [prometheusToolsStage.name],
+            timeoutSeconds: 30 * minute,
+          }),
           vitestStage('end to end in the lab', 'e2e', {
             needs: [nativeBuildStage.name],
             timeoutSeconds: 75 * minute,

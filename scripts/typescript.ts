@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { runLogged } from './child.ts';
 import { type Tally, tallyVitest } from './results.ts';
 import { commandStage, type Stage } from './stages.ts';
+import { ensurePackages } from './toolchain.ts';
 
 /** Format and lint. */
 export const biomeStage = commandStage('format and lint', ['biome', 'ci', '--error-on-warnings', '.'], {
@@ -17,6 +18,15 @@ export const generatedStage = commandStage(
   [process.execPath, 'crds/generate.ts', '--check'],
   { timeoutSeconds: 120 },
 );
+
+/** Brings promtool, with which the chart's tests check its alerts. */
+export const prometheusToolsStage: Stage = {
+  name: 'prometheus tools',
+  run: async (logFile) => {
+    await ensurePackages(['prometheus'], logFile);
+    return { passed: 1, failed: 0 };
+  },
+};
 
 /** One project of vitest.config.ts; further arguments as vitest takes them. */
 export function vitestStage(
