@@ -156,9 +156,21 @@ export async function addNamespaceLive(path: MainPath): Promise<void> {
   await path.host.waitForNamespaces(path.target.nqn, [...path.target.nsids, NAMESPACE_ADDED_LIVE], 90);
 }
 
+/** Status follows a host that connects within seconds; until then nobody in the cluster knows of it. */
+async function waitForHostInStatus({ cluster, target }: MainPath): Promise<void> {
+  const query = ['get', 'nvmeoftarget', target.name, '-n', target.namespace];
+  await waitUntil(
+    'the status to count the host',
+    async () =>
+      Number(await cluster.kubectl([...query, '-o', 'jsonpath={.status.connectedHosts}'])) > 0 || undefined,
+    { timeoutSeconds: 60 },
+  );
+}
+
 /** Deletes the target: Protect holds it while the host is connected; it goes when the host has left. */
 export async function deleteTarget(path: MainPath): Promise<void> {
   const { cluster, target, host } = path;
+  await waitForHostInStatus(path);
   await cluster.kubectl(['delete', 'nvmeoftarget', target.name, '-n', target.namespace, '--wait=false']);
   await waitUntil(
     'the target to say that it waits for its host',
