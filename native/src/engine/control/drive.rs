@@ -321,17 +321,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             self.feed(id, Event::LateWorkFinished, None, now);
             return;
         }
-        let (since, queue_pairs) = service.drain.unwrap_or((now.instant, 0));
-        let duration = now.instant.saturating_duration_since(since);
         port.statistics.drains_completed += 1;
-        port.statistics.drain_duration.record(duration);
-        let event = Reported::DrainFinished {
-            listener: port.name.to_string(),
-            epoch,
-            result: "completed",
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            queue_pairs,
-        };
+        let event = drain_ended(port, epoch, service.drain, "completed", now);
         self.journal.report(event, now);
         drop(service);
         self.feed(id, Event::Drained, None, now);
@@ -343,17 +334,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             return;
         };
         service.quarantined = true;
-        let (since, queue_pairs) = service.drain.unwrap_or((now.instant, 0));
-        let duration = now.instant.saturating_duration_since(since);
+        let drain = service.drain;
         port.statistics.drains_timed_out += 1;
-        port.statistics.drain_duration.record(duration);
-        let event = Reported::DrainFinished {
-            listener: port.name.to_string(),
-            epoch,
-            result: "timedOut",
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            queue_pairs,
-        };
+        let event = drain_ended(port, epoch, drain, "timedOut", now);
         self.journal.report(event, now);
     }
 
@@ -450,5 +433,25 @@ fn phase_event<P: Provider>(port: &Port<P>, before: &Phase) -> Reported {
         epoch: port.state.epoch,
         reason: port.reason.code,
         message: port.reason.message.clone(),
+    }
+}
+
+/// Records how long a drain took, and what is reported of its end. `drain` is its start and how many queue pairs it had.
+fn drain_ended<P: Provider>(
+    port: &mut Port<P>,
+    epoch: u64,
+    drain: Option<(Instant, u64)>,
+    result: &'static str,
+    now: Now,
+) -> Reported {
+    let (since, queue_pairs) = drain.unwrap_or((now.instant, 0));
+    let duration = now.instant.saturating_duration_since(since);
+    port.statistics.drain_duration.record(duration);
+    Reported::DrainFinished {
+        listener: port.name.to_string(),
+        epoch,
+        result,
+        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        queue_pairs,
     }
 }
