@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ratePerSecond, stallAfter } from './io-rate.ts';
+import { stallAfter } from './io-rate.ts';
 
 const at = (atMs: number, completed: number) => ({ atMs, completed });
 
@@ -18,13 +18,5 @@ describe('stallAfter', () => {
 
   it('says nothing when there is no sample', () => {
     expect(stallAfter([], 100)).toBeUndefined();
-  });
-});
-
-describe('ratePerSecond', () => {
-  it('divides by the time that really passed between the samples', () => {
-    expect(ratePerSecond([at(0, 0), at(500, 100), at(1100, 400)], 1000)).toEqual([
-      { atMs: 1100, rate: (400 * 1000) / 1100 },
-    ]);
   });
 });

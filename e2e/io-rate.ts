@@ -57,21 +57,3 @@ export function stallAfter(samples: readonly IoSample[], sinceMs: number): numbe
   }
   return undefined;
 }
-
-/** I/Os per second in windows of `windowMs`, for a picture. */
-export function ratePerSecond(
-  samples: readonly IoSample[],
-  windowMs: number,
-): { atMs: number; rate: number }[] {
-  const rates: { atMs: number; rate: number }[] = [];
-  let base = samples[0];
-  for (const sample of samples) {
-    if (base === undefined || sample.atMs - base.atMs < windowMs) continue;
-    rates.push({
-      atMs: sample.atMs,
-      rate: ((sample.completed - base.completed) * 1000) / (sample.atMs - base.atMs),
-    });
-    base = sample;
-  }
-  return rates;
-}

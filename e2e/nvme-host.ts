@@ -138,12 +138,6 @@ export class NvmeHost {
     });
   }
 
-  /** Kernel messages since boot that name nvme or block I/O errors. */
-  async kernelLog(): Promise<string[]> {
-    const text = await this.#run(['dmesg']);
-    return text.split('\n').filter((line) => /nvme|I\/O error|Buffer I\/O/.test(line));
-  }
-
   #addressed(target: TargetAddress): string[] {
     return [
       '--transport=rdma',
