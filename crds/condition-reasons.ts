@@ -1,5 +1,17 @@
 /** What the conditions of an NvmeofTarget say, and the reasons that scripts and alerts may match. */
 
+/** Condition types of an NvmeofTargetNode, in the order in which they are shown, and what `True` means. */
+export const NODE_CONDITIONS = {
+  Accepted:
+    'The desired state is served as far as can be. While it is False, the last good state goes on being served.',
+  ListenersReady: 'Every listener serves: phase Serving or Degraded.',
+  LinksUp: 'The link behind every listener is up.',
+  DeviceHealthy: 'No RDMA device reports an error, and none is missing.',
+  NamespacesReady: 'Every namespace is open.',
+  Degraded: 'At least one listener serves with less memory than it should. It heals by itself.',
+  Ready: 'Every listener and every namespace serves.',
+} as const;
+
 /** Condition types of an NvmeofTarget, in the order in which they are shown, and what `True` means. */
 export const TARGET_CONDITIONS = {
   Accepted:
@@ -7,7 +19,7 @@ export const TARGET_CONDITIONS = {
   Progressing: 'A change is on its way: pods, node objects, a rollout, a deletion.',
   ListenersReady: 'Every listener of every node serves.',
   LinksUp: 'The link behind every listener is up.',
-  DeviceHealthy: 'No RDMA device reports an error.',
+  DeviceHealthy: 'No RDMA device of any node reports an error, and none is missing.',
   Degraded: 'At least one listener serves with less memory than it should. It heals by itself.',
   Ready: 'Every selected node serves the target in full.',
 } as const;
@@ -39,4 +51,33 @@ export const PROGRESS_REASONS = {
   Unschedulable: 'No node takes a pod; most often nothing offers the RDMA devices that it asks for.',
   DeletionBlocked: 'deletionPolicy Protect: hosts are connected; the message names them.',
   Draining: 'The target is being deleted; its pods drain.',
+} as const;
+
+/** Reasons of `LinksUp`. */
+export const LINK_REASONS = {
+  LinksUp: 'Every link is up.',
+  LinkDown: 'The interface is down, or has no carrier.',
+  AddressNotFound: 'No interface of the node has the address that the listener asks for.',
+  AddressChanged: 'The address moved, or was removed; the port follows it.',
+  InterfaceNotFound: 'The node has no such network interface.',
+  Starting: 'Unknown: the dataplane has not looked yet.',
+} as const;
+
+/** Reasons of `DeviceHealthy`. What else the message of a `Failed` port tells appears as well. */
+export const DEVICE_REASONS = {
+  Healthy: 'No device reports an error.',
+  DeviceFatal: 'The device reported a fatal error. Its ports are tried again at long intervals.',
+  DeviceRemoved:
+    'The device was removed. The dataplane leaves with exit code 75 and takes it again when it is back.',
+  DeviceNotFound: 'The node has no RDMA device of that name, or none serves the address.',
+  NoRdmaDevice: 'No RDMA device is on the interface that has the address.',
+  RdmaUnavailable: 'The node has no RDMA subsystem that the pod can use.',
+  ManagementQueuePairDead:
+    'The management queue pair (QP1) of the device is dead: it listens, and no host can connect. The message has the cure.',
+} as const;
+
+/** Reasons of `Degraded`. */
+export const DEGRADED_REASONS = {
+  FullService: 'False: nothing serves with less than it should.',
+  MemoryPartlyRegistered: 'Part of the memory could not be registered with the device; it keeps trying.',
 } as const;

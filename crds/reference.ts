@@ -1,6 +1,14 @@
 /** The API reference (docs/reference/api.md), written from the same schemas as the CRDs. */
 import { GROUP, VERSION } from './api-group.ts';
-import { PROGRESS_REASONS, REFUSAL_REASONS, TARGET_CONDITIONS } from './condition-reasons.ts';
+import {
+  DEGRADED_REASONS,
+  DEVICE_REASONS,
+  LINK_REASONS,
+  NODE_CONDITIONS,
+  PROGRESS_REASONS,
+  REFUSAL_REASONS,
+  TARGET_CONDITIONS,
+} from './condition-reasons.ts';
 import { type ApiKind, customResourceDefinition } from './custom-resource-definition.ts';
 import type { StructuralSchema } from './openapi.ts';
 
@@ -99,6 +107,21 @@ function conditions(): string {
     "A container that cannot start shows with the kubelet's own reason, like `ImagePullBackOff`.",
     '',
     ...table('Reason', PROGRESS_REASONS),
+    '## Conditions of an NvmeofTargetNode',
+    '',
+    'Those that both kinds have are rolled up: one node is enough for the target to say that something is wrong, with',
+    'the reason of the first such node and the names and messages of up to three.',
+    '',
+    ...table('Type', NODE_CONDITIONS),
+    '### Reasons of `LinksUp`',
+    '',
+    ...table('Reason', LINK_REASONS),
+    '### Reasons of `DeviceHealthy`',
+    '',
+    ...table('Reason', DEVICE_REASONS),
+    '### Reasons of `Degraded`',
+    '',
+    ...table('Reason', DEGRADED_REASONS),
   ].join('\n');
 }
 

@@ -17,8 +17,9 @@ import { CoreError } from '../core/errors.ts';
 import type { Dataplane } from '../dataplane.ts';
 import type { FollowedSource, Source } from '../source.ts';
 import { ClusterUnavailableError } from './cluster-unavailable-error.ts';
+import type { Refusal } from './conditions.ts';
 import { EventReporter } from './event-reporter.ts';
-import { buildStatus, type Refusal } from './status.ts';
+import { buildStatus } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
 
 /** Which object, and what is known of it before it was read. */
@@ -174,6 +175,7 @@ class FollowedNode implements FollowedSource {
       // What is served is told of the generation that is served: the core takes a moment to get there.
       generation: served ? Math.min(stats.generation, generation) : generation,
       refusal,
+      node: this.#options.node || 'the node',
       version: this.#version,
       previous: this.#conditions,
       now: new Date(),

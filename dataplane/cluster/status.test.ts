@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { nvmeofTargetNodeStatusSchema } from '../../crds/nvmeof-target-node.ts';
 import { sampleListener, sampleNamespace, sampleStats } from '../core/fake-core.ts';
 import type { CoreStats } from '../core/stats.ts';
-import { buildStatus, type ConditionType, type StatusInput } from './status.ts';
+import type { ConditionType } from './conditions.ts';
+import { buildStatus, type StatusInput } from './status.ts';
 
 const now = new Date('2026-11-23T10:00:00.000Z');
 
@@ -11,6 +12,7 @@ function status(stats: Partial<CoreStats>, changes: Partial<StatusInput> = {}) {
     stats: sampleStats({ generation: 3, ...stats }),
     generation: 3,
     refusal: undefined,
+    node: 'node-a',
     version: '0.1.0',
     previous: [],
     now,

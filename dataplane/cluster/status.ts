@@ -2,7 +2,7 @@
 import type { Condition } from '../../crds/condition.ts';
 import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
 import type { CoreStats, ListenerStats, NamespaceStats } from '../core/stats.ts';
-import { isServing } from '../health.ts';
+import { judgeConditions, type Refusal } from './conditions.ts';
 
 /** Hosts that a status names; `connectedHosts` counts them all. The schema's bound. */
 const statusHostsMax = 64;
@@ -11,14 +11,6 @@ const statusHostsMax = 64;
 const reasonLengthMax = 256;
 const messageLengthMax = 1024;
 
-/** Why the desired state is not, or not wholly, what is served. */
-export interface Refusal {
-  /** One CamelCase word. */
-  reason: string;
-  /** Names the field and what to change. */
-  message: string;
-}
-
 /** Everything that a status is made from. */
 export interface StatusInput {
   stats: CoreStats;
@@ -26,23 +18,13 @@ export interface StatusInput {
   generation: number;
   /** Set when the state of that generation was refused; the former one is served. */
   refusal: Refusal | undefined;
+  /** Name of the node, for messages that say where to look. */
+  node: string;
   version: string;
   /** Conditions as last written: a condition that stays the same keeps its transition time. */
   previous: readonly Condition[];
   now: Date;
 }
-
-/** Types of the conditions of an NvmeofTargetNode. */
-export type ConditionType =
-  | 'Accepted'
-  | 'ListenersReady'
-  | 'LinksUp'
-  | 'DeviceHealthy'
-  | 'NamespacesReady'
-  | 'Degraded'
-  | 'Ready';
-
-type Verdict = Pick<Condition, 'status' | 'reason' | 'message'>;
 
 /** Builds the whole status. */
 export function buildStatus(input: StatusInput): NvmeofTargetNodeStatus {
@@ -58,53 +40,9 @@ export function buildStatus(input: StatusInput): NvmeofTargetNodeStatus {
   };
 }
 
+/** The verdicts with their times: that of a condition moves only when its status does. */
 function buildConditions(input: StatusInput): Condition[] {
-  const { stats } = input;
-  const accepted: Verdict =
-    input.refusal === undefined
-      ? judge(stats.namespaces.filter(servesFormerState), aboutNamespace, {
-          reason: 'Accepted',
-          message: 'the desired state is served as far as can be',
-        })
-      : { status: 'False', ...input.refusal };
-  const listeners = judge(
-    stats.listeners.filter((listener) => !isServing(listener.phase)),
-    (listener) => ({ reason: listener.reason || listener.phase, message: about(listener) }),
-    { reason: 'Serving', message: 'every listener serves' },
-  );
-  const links = judge(
-    stats.listeners.filter((listener) => !listener.linkUp),
-    (listener) => ({
-      reason: 'LinkDown',
-      message: `listener ${listener.name}: link ${listener.netdev ?? ''} is down`,
-    }),
-    { reason: 'LinksUp', message: 'every link is up' },
-  );
-  const devices = judge(
-    stats.listeners.filter((listener) => listener.phase === 'Failed'),
-    (listener) => ({ reason: listener.reason || 'DeviceFailed', message: about(listener) }),
-    { reason: 'Healthy', message: 'no device reports an error' },
-  );
-  const namespaces = judge(
-    stats.namespaces.filter((namespace) => namespace.state !== 'Ready'),
-    aboutNamespace,
-    { reason: 'Ready', message: 'every namespace is ready' },
-  );
-  const degraded = judge(
-    stats.listeners.filter((listener) => listener.phase === 'Degraded'),
-    (listener) => ({ reason: listener.reason || 'Degraded', message: about(listener) }),
-    { reason: 'FullService', message: 'nothing serves with less than it should' },
-  );
-  const verdicts: [ConditionType, Verdict][] = [
-    ['Accepted', accepted],
-    ['ListenersReady', listeners],
-    ['LinksUp', links],
-    ['DeviceHealthy', devices],
-    ['NamespacesReady', namespaces],
-    ['Degraded', { ...degraded, status: degraded.status === 'False' ? 'True' : 'False' }],
-    ['Ready', readyVerdict(stats, accepted, [devices, links, listeners, namespaces])],
-  ];
-  return verdicts.map(([type, verdict]) => {
+  return Object.entries(judgeConditions(input)).map(([type, verdict]) => {
     const before = input.previous.find((condition) => condition.type === type);
     return {
       type,
@@ -116,55 +54,6 @@ function buildConditions(input: StatusInput): Condition[] {
       message: clip(verdict.message, messageLengthMax),
     };
   });
-}
-
-/**
- * The first thing that stands in the way of being ready, the cause before its consequences. A change that was refused
- * does not: what was there before is served in full.
- */
-function readyVerdict(stats: CoreStats, accepted: Verdict, parts: readonly Verdict[]): Verdict {
-  if (stats.state !== 'Running') {
-    return { status: 'False', reason: 'Draining', message: 'the dataplane is leaving; hosts were told' };
-  }
-  if (stats.generation === 0 && accepted.status === 'False') return accepted;
-  if (stats.generation === 0) {
-    return { status: 'False', reason: 'Starting', message: 'no desired state is served yet' };
-  }
-  const obstacle = parts.find((part) => part.status === 'False');
-  return obstacle ?? { status: 'True', reason: 'Ready', message: 'every listener and namespace serves' };
-}
-
-/** True when nothing is wrong; else False with the reason of the first and the messages of all that are. */
-function judge<T>(
-  wrong: readonly T[],
-  explain: (item: T) => { reason: string; message: string },
-  right: { reason: string; message: string },
-): Verdict {
-  const [first, ...others] = wrong.map(explain);
-  if (first === undefined) return { status: 'True', ...right };
-  return {
-    status: 'False',
-    reason: first.reason,
-    message: [first, ...others].map((one) => one.message).join('; '),
-  };
-}
-
-function about(listener: ListenerStats): string {
-  const why = [listener.phase, listener.message || listener.reason].filter((part) => part !== '');
-  return `listener ${listener.name}: ${why.join(': ')}`;
-}
-
-/** A namespace that is served as it was, because what is asked for now was refused (to shrink it, for one). */
-function servesFormerState(namespace: NamespaceStats): boolean {
-  return namespace.state === 'Ready' && namespace.reason !== '' && namespace.reason !== 'Grown';
-}
-
-function aboutNamespace(namespace: NamespaceStats): { reason: string; message: string } {
-  const { nsid, subsystem, state, reason, message } = namespace;
-  return {
-    reason: reason || state,
-    message: `namespace ${nsid} of ${subsystem}: ${message || reason || state}`,
-  };
 }
 
 function listenerStatus(listener: ListenerStats): NonNullable<NvmeofTargetNodeStatus['listeners']>[number] {

@@ -53,12 +53,16 @@ export function rollUpCondition(
   if (firstBad !== undefined) {
     return { status: bad, reason: firstBad.condition.reason, message: summary(bads) };
   }
-  const unknown = known.filter(({ condition }) => condition.status === 'Unknown');
-  const silent = reports.length - known.length + unknown.length;
   const [first] = known;
-  if (first === undefined || silent > 0) {
+  const telling = new Set(
+    known.filter(({ condition }) => condition.status !== 'Unknown').map(({ nodeName }) => nodeName),
+  );
+  if (first === undefined || telling.size < reports.length) {
     if (reports.length === 0) return { ...UNKNOWN, message: 'no node is selected' };
-    return { ...UNKNOWN, message: `${silent} of ${reports.length} nodes have not reported yet` };
+    const silent = reports.map(({ nodeName }) => nodeName).filter((name) => !telling.has(name));
+    const hidden = silent.length - NODES_NAMED_MAX;
+    const names = silent.slice(0, NODES_NAMED_MAX).join(', ') + (hidden > 0 ? ` and ${hidden} more` : '');
+    return { ...UNKNOWN, message: `nothing is known of ${names}: no pod, or it has not reported yet` };
   }
   return {
     status: bad === 'True' ? 'False' : 'True',

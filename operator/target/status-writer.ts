@@ -40,6 +40,11 @@ function eventFor(
       return old?.status === 'True'
         ? { type: 'Warning', reason, action: 'Recover', note: message }
         : undefined;
+    case 'Degraded':
+      if (status === 'True') return { type: 'Warning', reason, action: 'Serve', note: message };
+      return old?.status === 'True'
+        ? { type: 'Normal', reason: 'FullService', action: 'Serve', note: message }
+        : undefined;
     case 'Progressing':
       if (!NOTEWORTHY_PROGRESS.has(reason)) return undefined;
       return { type: reason === 'Draining' ? 'Normal' : 'Warning', reason, action: 'Wait', note: message };
@@ -53,7 +58,7 @@ export function statusEvents(
   before: NvmeofTargetStatus | undefined,
   after: NvmeofTargetStatus,
 ): EventDetails[] {
-  return ['Accepted', 'Progressing', 'Ready'].flatMap((type) => {
+  return ['Accepted', 'Progressing', 'Degraded', 'Ready'].flatMap((type) => {
     const old = findCondition(before?.conditions, type);
     // Progress is told by reason alone: its status says only whether it goes on.
     const comparable =

@@ -68,6 +68,30 @@ describe('the status of a target', () => {
     expect(result.nodes).toBe('1/2');
   });
 
+  it('names up to three nodes of which nothing is known, and counts the rest', () => {
+    const silent = ['b', 'c', 'd', 'e'].map((name) => report(name, { hasPod: false, podReady: false }));
+    expect(findCondition(status([report('a'), ...silent]).conditions, 'DeviceHealthy')).toMatchObject({
+      status: 'Unknown',
+      message: 'nothing is known of b, c, d and 1 more: no pod, or it has not reported yet',
+    });
+  });
+
+  it.each(['LinksUp', 'DeviceHealthy', 'ListenersReady'])(
+    'says that %s is False when it is on one node, whatever the others say',
+    (type) => {
+      const conditions = serving.map((condition) =>
+        condition.type === type ? sampleCondition(type, 'False', 'Cause') : condition,
+      );
+      const bad = report('b', { status: { observedGeneration: 1, conditions } });
+      const silent = report('c', { hasPod: false, podReady: false });
+      expect(findCondition(status([report('a'), bad, silent]).conditions, type)).toMatchObject({
+        status: 'False',
+        reason: 'Cause',
+        message: `b: ${type} is False`,
+      });
+    },
+  );
+
   it('is degraded when one node is', () => {
     const conditions = serving.map((condition) =>
       condition.type === 'Degraded' ? { ...condition, status: 'True' as const } : condition,
@@ -111,6 +135,25 @@ describe('Events', () => {
     ]);
     expect(statusEvents(refused('NQNInUse'), refused('NoFreePort'))).toHaveLength(1);
     expect(statusEvents(refused('NQNInUse'), refused('NQNInUse'))).toEqual([]);
+  });
+
+  it('tell of being degraded, and of the end of it', () => {
+    const degradedNode = serving.map((condition) =>
+      condition.type === 'Degraded'
+        ? sampleCondition('Degraded', 'True', 'MemoryPartlyRegistered')
+        : condition,
+    );
+    const before = status([report('a')]);
+    const degraded = status(
+      [report('a', { status: { observedGeneration: 1, conditions: degradedNode } })],
+      before,
+    );
+    expect(statusEvents(before, degraded)).toMatchObject([
+      { type: 'Warning', reason: 'MemoryPartlyRegistered' },
+    ]);
+    expect(statusEvents(degraded, status([report('a')], degraded))).toMatchObject([
+      { type: 'Normal', reason: 'FullService' },
+    ]);
   });
 
   it('warn when a target that was ready no longer is', () => {
