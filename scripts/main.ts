@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { killChildren, runVisible } from './child.ts';
+import { killChildren, runLogged, runVisible, tail } from './child.ts';
 import {
   buildNative,
   cargo,
@@ -127,6 +127,25 @@ program
     process.exitCode = await runVisible(cargo('bench', '--locked'), { env: cargoEnvironment() });
   });
 
+program
+  .command('generate')
+  .description(
+    "write what is generated: CRDs, the chart's copy, API reference, the port's life from its reducer",
+  )
+  .action(async () => {
+    const generator = [process.execPath, join(repositoryRoot, 'crds/generate.ts')];
+    process.exitCode = await runVisible(generator);
+    if (process.exitCode !== 0) return;
+    const logFile = join(makeLogDirectory('generate', new Date()), 'port-lifecycle.log');
+    console.log(`docs/reference/port-lifecycle.md: building the core … (log: ${logFile})`);
+    await ensureNativeToolchain(logFile);
+    // The test that compares the page writes it when it is told to.
+    const test = cargo('test', '--locked', '--lib', 'lifecycle::reference');
+    const env = { ...cargoEnvironment(), WEIR_WRITE_REFERENCE: '1' };
+    process.exitCode = await runLogged(test, logFile, { env, timeoutSeconds: 40 * minute });
+    if (process.exitCode !== 0) console.error(tail(logFile, 3000));
+  });
+
 /** Passed on as text: seeds have 64 bits. */
 function naturalNumber(text: string): string {
   if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError('a natural number is expected');
@@ -135,10 +154,6 @@ function naturalNumber(text: string): string {
 
 /** Programs of their own, with options and help of their own: everything after the name is theirs. */
 const delegates: Readonly<Record<string, { file: string; description: string }>> = {
-  generate: {
-    file: 'crds/generate.ts',
-    description: "write the CRDs, the chart's copy and the API reference from the zod schemas",
-  },
   lab: { file: 'lab/cli.ts', description: 'the lab: up | down | status | exec | link | kubeconfig | logs' },
   demo: { file: 'e2e/demo.ts', description: 'the whole path once, under link flaps' },
 };

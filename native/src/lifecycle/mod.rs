@@ -10,6 +10,8 @@ use arrayvec::ArrayVec;
 
 mod backoff;
 mod reducer;
+#[cfg(test)]
+mod reference;
 
 pub use backoff::backoff;
 pub use reducer::{deadline, reduce};
@@ -187,6 +189,28 @@ pub enum Event {
     Stop,
     /// Wanted again.
     Start,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 16] = [
+        Self::LinkUp,
+        Self::LinkDown,
+        Self::AddressLost,
+        Self::DeviceRemoved,
+        Self::DeviceFatal,
+        Self::Tick,
+        Self::Armed,
+        Self::ArmedPartly,
+        Self::ArmFailed,
+        Self::RegistrationCompleted,
+        Self::RegistrationStalled,
+        Self::Drained,
+        Self::LateWorkFinished,
+        Self::Restart,
+        Self::Stop,
+        Self::Start,
+    ];
 }
 
 /// What the control loop is to do.

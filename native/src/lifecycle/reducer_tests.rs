@@ -3,25 +3,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::lifecycle::{PortState, Settings};
 
-const EVENTS: [Event; 16] = [
-    Event::LinkUp,
-    Event::LinkDown,
-    Event::AddressLost,
-    Event::DeviceRemoved,
-    Event::DeviceFatal,
-    Event::Tick,
-    Event::Armed,
-    Event::ArmedPartly,
-    Event::ArmFailed,
-    Event::RegistrationCompleted,
-    Event::RegistrationStalled,
-    Event::Drained,
-    Event::LateWorkFinished,
-    Event::Restart,
-    Event::Stop,
-    Event::Start,
-];
-
 fn settings() -> Settings {
     Settings {
         hold: Duration::from_millis(500),
@@ -161,7 +142,7 @@ fn every_event_in_every_phase_does_what_the_table_says() {
             }
         }
     }
-    assert_eq!(TABLE.map(|(event, _)| event), EVENTS, "every event has a row");
+    assert_eq!(TABLE.map(|(event, _)| event), Event::ALL, "every event has a row");
 }
 
 /// A scripted run: returns what was shown after each event.
@@ -389,7 +370,7 @@ fn a_stopped_port_stays_down_whatever_the_link_does() {
     state = reduce(&settings(), &state, Event::Stop, now).0;
     state = reduce(&settings(), &state, Event::Drained, now).0;
     for seconds in 1..10 {
-        for event in EVENTS
+        for event in Event::ALL
             .into_iter()
             .filter(|event| *event != Event::Start && *event != Event::DeviceFatal)
         {
@@ -419,7 +400,7 @@ fn random_walks_keep_the_invariants() {
         let mut published = 0;
         for step in 0..500 {
             now += Duration::from_millis(draw(400) as u64);
-            let event = EVENTS[draw(EVENTS.len())];
+            let event = Event::ALL[draw(Event::ALL.len())];
             let (next, actions) = reduce(&settings(), &state, event, now);
             assert!(
                 next.epoch >= state.epoch && next.epoch <= state.epoch + 1,
