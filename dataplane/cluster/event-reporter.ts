@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Api } from '../../operator/kubernetes/api-client.ts';
+import { isNotFound } from '../../operator/kubernetes/api-error.ts';
 import { microTime } from '../../operator/kubernetes/micro-time.ts';
 import type { KubernetesObject } from '../../operator/kubernetes/object.ts';
 import { apiVersionOf, listPath, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
 import type { CoreEvent } from '../core/events.ts';
+import { EventStory, type Report } from './event-story.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 /** Shortest time between two writes about the same thing; what happens meanwhile is counted. */
 const writeIntervalMilliseconds = 10_000;
@@ -15,95 +18,14 @@ const seriesEndMilliseconds = 15 * 60 * 1000;
 /** Kinds of things that are told at the same time; more than a node with 16 listeners has. */
 const seriesMax = 256;
 
+/** Writes at once, whatever they are about… */
+const writeBurst = 30;
+
+/** …and after that one in this time: sixteen listeners that all flap are no load on the API server either. */
+const millisecondsPerWrite = 2000;
+
 /** The API's limit of an Event's note, in characters. */
 const noteLengthMax = 1024;
-
-/** Something that a person should see at the object. */
-export interface Report {
-  type: 'Normal' | 'Warning';
-  /** CamelCase. */
-  reason: string;
-  /** What it is about: with the reason it tells repetitions from news. */
-  subject: string;
-  note: string;
-  /** What was done; CamelCase. */
-  action: string;
-}
-
-/** What the core reports, as Kubernetes Events tell it; `undefined` for what is not worth one. */
-export function reportOf(event: CoreEvent): Report | undefined {
-  const known = event.known;
-  switch (known?.type) {
-    case 'linkState':
-      return {
-        type: known.up ? 'Normal' : 'Warning',
-        reason: known.up ? 'LinkUp' : 'LinkDown',
-        subject: known.listener,
-        note: `listener ${known.listener}: link ${known.netdev} is ${known.up ? 'up' : 'down'}`,
-        action: 'Watch',
-      };
-    case 'portPhase': {
-      const reasons = { Serving: 'ListenerServing', Degraded: 'ListenerDegraded', Failed: 'ListenerFailed' };
-      const reason = (reasons as Partial<Record<string, string>>)[known.to];
-      if (reason === undefined) return undefined;
-      const why = known.message === '' ? known.reason : known.message;
-      const at = known.address == null ? '' : ` at ${known.address}`;
-      return {
-        type: known.to === 'Serving' ? 'Normal' : 'Warning',
-        reason,
-        subject: known.listener,
-        note: `listener ${known.listener} is ${known.to}${at}${why === '' ? '' : `: ${why}`}`,
-        action: 'Serve',
-      };
-    }
-    case 'drainFinished':
-      if (known.result === 'completed') return undefined;
-      return {
-        type: 'Warning',
-        reason: 'DrainTimedOut',
-        subject: known.listener,
-        note: `listener ${known.listener}: work was still in flight after ${known.durationMs} ms; its buffers are kept aside until it ends`,
-        action: 'Drain',
-      };
-    case 'memoryRegistration':
-      if (known.result === 'succeeded') return undefined;
-      return {
-        type: 'Warning',
-        reason: 'MemoryRegistrationFailed',
-        subject: known.listener,
-        note: `listener ${known.listener}: ${known.message}`,
-        action: 'RegisterMemory',
-      };
-    case 'namespaceState':
-      // One that is served as it was, although something else was asked for, is an error too.
-      if (event.level !== 'error') return undefined;
-      return {
-        type: 'Warning',
-        reason: known.state === 'Failed' ? 'NamespaceFailed' : 'NamespaceUnchanged',
-        subject: `${known.subsystem}/${known.nsid}`,
-        note: `namespace ${known.nsid} of ${known.subsystem}: ${known.message || known.reason}`,
-        action: 'OpenNamespace',
-      };
-    case 'deviceFatal':
-      return {
-        type: 'Warning',
-        reason: 'DeviceFatal',
-        subject: known.device,
-        note: `RDMA device ${known.device}: ${known.message}`,
-        action: 'Serve',
-      };
-    case 'applyProblem':
-      return {
-        type: 'Warning',
-        reason: known.reason === '' ? 'ApplyProblem' : known.reason,
-        subject: known.field,
-        note: `${known.field}: ${known.message}`,
-        action: 'Apply',
-      };
-    default:
-      return undefined;
-  }
-}
 
 /** One Event object and how often it was meant. */
 interface Series {
@@ -118,8 +40,8 @@ interface Series {
 
 /**
  * Writes Events about the dataplane's own object. Repetitions become one Event with a count, written at most every
- * ten seconds: a link that flaps all day is two Events. Lossy on purpose: an API server that is away, or that says
- * no, costs Events and nothing else.
+ * ten seconds, and all Events together at a bounded rate. An API server that is away gets them later, with the time
+ * at which things happened; one that says no costs Events and nothing else.
  */
 export class EventReporter {
   readonly #api: Api;
@@ -127,6 +49,8 @@ export class EventReporter {
   readonly #logger: Logger;
   readonly #series = new Map<string, Series>();
   readonly #waiting: Report[] = [];
+  readonly #story = new EventStory();
+  readonly #writes = new TokenBucket(writeBurst, millisecondsPerWrite);
   readonly #timer: NodeJS.Timeout;
   #object: KubernetesObject | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -135,7 +59,7 @@ export class EventReporter {
     this.#api = api;
     this.#where = where;
     this.#logger = logger;
-    this.#timer = setInterval(() => this.#writeDue(Date.now(), false), writeIntervalMilliseconds);
+    this.#timer = setInterval(() => this.#tick(), writeIntervalMilliseconds);
     this.#timer.unref();
   }
 
@@ -147,8 +71,7 @@ export class EventReporter {
 
   /** Takes note of an event of the core. */
   observe(event: CoreEvent): void {
-    const report = reportOf(event);
-    if (report !== undefined) this.report(report);
+    for (const report of this.#story.tell(event, Date.now())) this.report(report);
   }
 
   /** Reports something now or, if it is a repetition, with the next count. */
@@ -162,7 +85,6 @@ export class EventReporter {
     const known = this.#series.get(key);
     if (known !== undefined && now - known.lastTimeMs < seriesEndMilliseconds) {
       known.count += 1;
-      known.report = report;
       known.lastTimeMs = now;
     } else {
       if (this.#series.size >= seriesMax) this.#forgetOldest();
@@ -186,10 +108,20 @@ export class EventReporter {
     await this.#writing;
   }
 
+  #tick(): void {
+    const now = Date.now();
+    for (const report of this.#story.tick(now)) this.report(report);
+    this.#writeDue(now, false);
+  }
+
   #writeDue(now: number, all: boolean): void {
-    for (const series of this.#series.values()) {
-      if (series.count === series.writtenCount) continue;
-      if (!all && now - series.writtenAtMs < writeIntervalMilliseconds) continue;
+    const due = [...this.#series.values()].filter(
+      ({ count, writtenCount, writtenAtMs }) =>
+        count !== writtenCount && (all || now - writtenAtMs >= writeIntervalMilliseconds),
+    );
+    // Those that waited longest first: what is new has waited for ever.
+    for (const series of due.toSorted((a, b) => a.writtenAtMs - b.writtenAtMs)) {
+      if (!all && !this.#writes.take(now)) return;
       const first = series.writtenCount === 0;
       series.writtenCount = series.count;
       series.writtenAtMs = now;
@@ -226,9 +158,18 @@ export class EventReporter {
         await this.#api.mergePatch(objectPath(resource, id), repetition);
       }
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      this.#logger.debug({ reason: series.report.reason }, `Event not written: ${message}`);
+      this.#failed(series, first, error);
     }
+  }
+
+  /** Leaves it to the next turn, for as long as the Event would have counted repetitions. */
+  #failed(series: Series, first: boolean, error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.#logger.debug({ reason: series.report.reason }, `Event not written: ${message}`);
+    if (Date.now() - series.lastTimeMs >= seriesEndMilliseconds) return;
+    // Events live for an hour: one that is gone meanwhile is made anew, with its count.
+    const make = first || isNotFound(error);
+    series.writtenCount = make ? 0 : series.writtenCount - 1;
   }
 
   #regarding(): Record<string, string | undefined> {

@@ -1,8 +1,16 @@
 import type { Logger } from 'pino';
 import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
 
-/** Shortest time between two writes: a flapping link must not become load on the API server. */
+import { TokenBucket } from './token-bucket.ts';
+
+/** Shortest time between two writes. */
 const writeIntervalMilliseconds = 1000;
+
+/** So many changes are written as they come… */
+const writeBurst = 10;
+
+/** …and after that one in this time: a link that flaps for hours must not become load on the API server. */
+const millisecondsPerWrite = 5000;
 
 /** Longest pause after failed writes. */
 const retryMillisecondsMax = 30_000;
@@ -11,13 +19,14 @@ const retryMillisecondsMax = 30_000;
 export type ApplyStatus = (status: NvmeofTargetNodeStatus) => Promise<void>;
 
 /**
- * Keeps the status in the cluster as it is here: looks once a second, writes only what changed, tries again after
- * a failure, later and later.
+ * Keeps the status in the cluster as it is here: looks once a second, writes only what changed, every five seconds if
+ * it changes all the time, and tries again after a failure, later and later.
  */
 export class StatusWriter {
   readonly #build: () => NvmeofTargetNodeStatus | undefined;
   readonly #apply: ApplyStatus;
   readonly #logger: Logger;
+  readonly #writes = new TokenBucket(writeBurst, millisecondsPerWrite);
   #written = '';
   #failures = 0;
   #notBefore = 0;
@@ -34,7 +43,7 @@ export class StatusWriter {
   /** Begins to look. */
   start(): void {
     this.#timer = setInterval(() => {
-      if (Date.now() >= this.#notBefore) void this.#write();
+      if (Date.now() >= this.#notBefore) void this.#write(false);
     }, writeIntervalMilliseconds);
   }
 
@@ -42,7 +51,7 @@ export class StatusWriter {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#writing;
-    await this.#write();
+    await this.#write(true);
   }
 
   /** Someone else may have changed the object (it was deleted and made again): the next look writes. */
@@ -50,19 +59,20 @@ export class StatusWriter {
     this.#written = '';
   }
 
-  #write(): Promise<void> {
-    this.#writing ??= this.#writeChange().finally(() => {
+  #write(last: boolean): Promise<void> {
+    this.#writing ??= this.#writeChange(last).finally(() => {
       this.#writing = undefined;
     });
     return this.#writing;
   }
 
-  async #writeChange(): Promise<void> {
+  async #writeChange(last: boolean): Promise<void> {
     try {
       const status = this.#build();
       if (status === undefined) return;
       const text = JSON.stringify(status);
       if (text === this.#written) return;
+      if (!last && !this.#writes.take(Date.now())) return;
       await this.#apply(status);
       this.#written = text;
       this.#failures = 0;
