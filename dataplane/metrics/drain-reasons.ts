@@ -5,17 +5,37 @@ const results = ['completed', 'timedOut'] as const;
 
 type Result = (typeof results)[number];
 
-/** The reason that every series begins with: by far the most common one. */
+/** By far the most common reason. */
 const usualReason = 'LinkDown';
+
+/** Drains whose events were lost (the ring overflowed): counted, so that the sum stays true. */
+const unknownReason = 'Unknown';
+
+/** Every reason that is known: their series exist with 0 from the start, so that the first drain is an increase. */
+const knownReasons = [
+  usualReason,
+  'AddressChanged',
+  'AddressNotFound',
+  'DeviceFatal',
+  'DeviceNotFound',
+  'DeviceRemoved',
+  'InterfaceNotFound',
+  'ListenerRemoved',
+  'ManagementQueuePairDead',
+  'NoRdmaDevice',
+  'PollersChanging',
+  'QueueError',
+  'RdmaUnavailable',
+  'SettingsChanged',
+  'ShuttingDown',
+  unknownReason,
+] as const;
 
 /**
  * Reasons of the core that say how it came to a drain, and not why: a link that was down for longer than the hold
  * time is as much a link that went down as one without a hold time.
  */
 const causes: Readonly<Record<string, string>> = { HoldTimeOver: usualReason };
-
-/** Drains whose events were lost (the ring overflowed): counted, so that the sum stays true. */
-const unknownReason = 'Unknown';
 
 /**
  * Splits the core's totals of drains by reason. The totals come from its statistics, the reasons from its events:
@@ -41,7 +61,7 @@ export class DrainReasons {
     listener: string,
     totals: Record<Result, number>,
   ): { reason: string; result: Result; count: number }[] {
-    this.#countsOf(listener, usualReason);
+    for (const reason of knownReasons) this.#countsOf(listener, reason);
     const reasons = [...(this.#counts.get(listener) ?? [])];
     const rows: { reason: string; result: Result; count: number }[] = [];
     for (const result of results) {
@@ -51,8 +71,7 @@ export class DrainReasons {
         attributed += counts[result];
         rows.push({ reason, result, count: counts[result] });
       }
-      const rest = totals[result] - attributed;
-      if (rest > 0) rows.push({ reason: unknownReason, result, count: rest });
+      rows.push({ reason: unknownReason, result, count: Math.max(0, totals[result] - attributed) });
     }
     return rows;
   }

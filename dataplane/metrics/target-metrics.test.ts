@@ -12,47 +12,14 @@ async function scrape(stats: CoreStats, metrics = new TargetMetrics()): Promise<
   return (await metrics.registry.metrics()).split('\n');
 }
 
-/** Names that dashboards and alerts know. A name that vanishes breaks somebody's alert. */
-const published = [
-  'build_info',
-  'listener_up',
-  'port_phase',
-  'link_transitions_total',
-  'drains_total',
-  'drain_duration_seconds',
-  'recovery_duration_seconds',
-  'queue_pairs',
-  'epoch',
-  'memory_regions',
-  'memory_registrations_total',
-  'device_fatal_total',
-  'async_events_total',
-  'stale_completions_total',
-  'connects_rejected_total',
-  'hosts_connected',
-  'keepalive_timeouts_total',
-  'authentication_failures_total',
-  'operations_total',
-  'bytes_total',
-  'operation_duration_seconds',
-  'errors_total',
-  'buffers',
-  'poll_busy_ratio',
-  'event_ring_dropped_total',
-  'config_reload_failures_total',
-];
-
 describe('the metrics of a dataplane', () => {
-  it('have their published names', async () => {
-    const lines = await scrape(sampleStats());
-    for (const name of published) expect(lines.join('\n')).toContain(`# TYPE weir_target_${name} `);
-  });
-
   it('exist with 0 from the start, so that the first event is an increase', async () => {
     const lines = await scrape(sampleStats());
     for (const line of [
       `weir_target_link_transitions_total{${own},listener="storage",direction="down"} 0`,
       `weir_target_drains_total{${own},listener="storage",reason="LinkDown",result="timedOut"} 0`,
+      `weir_target_drains_total{${own},listener="storage",reason="ShuttingDown",result="timedOut"} 0`,
+      `weir_target_drains_total{${own},listener="storage",reason="Unknown",result="completed"} 0`,
       `weir_target_device_fatal_total{${own},listener="storage",device="rxe0"} 0`,
       `weir_target_memory_registrations_total{${own},listener="storage",device="rxe0",result="failed"} 0`,
       `weir_target_connects_rejected_total{${own},listener="storage",reason="NotServing"} 0`,
@@ -63,6 +30,32 @@ describe('the metrics of a dataplane', () => {
     ]) {
       expect(lines).toContain(line);
     }
+  });
+
+  it('each have a series from the first scrape', async () => {
+    const lines = await scrape(sampleStats());
+    const empty = lines
+      .flatMap((line) => /^# TYPE (weir_\S+) /.exec(line)?.[1] ?? [])
+      .filter((name) => !lines.some((line) => line.startsWith(name) && line.includes('{')));
+    expect(empty).toEqual([]);
+  });
+
+  it('say of a device what the condition DeviceHealthy says', async () => {
+    const healthy = async (changes: Parameters<typeof sampleListener>[0]) => {
+      const lines = await scrape(sampleStats({ listeners: [sampleListener(changes)] }));
+      return lines.find((line) => line.startsWith('weir_target_device_healthy{'))?.split(' ')[1];
+    };
+    expect(await healthy({})).toBe('1');
+    expect(await healthy({ phase: 'Down', linkUp: false, reason: 'LinkDown' })).toBe('1');
+    expect(await healthy({ phase: 'Failed', reason: 'PortInUse' })).toBe('1');
+    expect(await healthy({ phase: 'Failed', reason: 'DeviceFatal' })).toBe('0');
+    expect(await healthy({ phase: 'Failed', reason: 'ManagementQueuePairDead' })).toBe('0');
+  });
+
+  it('name the subsystem that hosts connect to', async () => {
+    expect(await scrape(sampleStats())).toContain(
+      `weir_target_subsystem_info{${own},nqn="nqn.2026-11.dev.weir:fast"} 1`,
+    );
   });
 
   it('show the phase of a port as one series each', async () => {

@@ -9,6 +9,7 @@ import {
   operationNames,
   portPhases,
 } from '../core/stats.ts';
+import { isDeviceHealthy } from '../device-health.ts';
 import { isServing } from '../health.ts';
 import { DrainReasons } from './drain-reasons.ts';
 import { ExternalHistogram } from './duration-histogram.ts';
@@ -54,6 +55,11 @@ export class TargetMetrics {
   readonly #buildInfo = this.#gauge('build_info', 'Always 1; the labels say which build this is.', [
     'version',
   ]);
+  readonly #subsystemInfo = this.#gauge(
+    'subsystem_info',
+    'Always 1; the label is the NQN that hosts connect to. Of several, the first: they share the listeners.',
+    ['nqn'],
+  );
   readonly #listenerUp = this.#gauge(
     'listener_up',
     'Whether hosts can connect to the listener (1) or not (0).',
@@ -103,6 +109,11 @@ export class TargetMetrics {
     'listener',
     'device',
   ]);
+  readonly #deviceHealthy = this.#gauge(
+    'device_healthy',
+    'Whether the RDMA device works as far as its port can tell; as the condition DeviceHealthy.',
+    ['listener', 'device'],
+  );
   readonly #asyncEvents = this.#counter('async_events_total', 'Asynchronous events of the device.', [
     'listener',
     'device',
@@ -185,6 +196,8 @@ export class TargetMetrics {
     for (const metric of this.#refilled) metric.reset();
 
     this.#buildInfo.set({ ...own, version }, 1);
+    const [subsystem] = spec?.subsystems ?? [];
+    if (subsystem !== undefined) this.#subsystemInfo.set({ ...own, nqn: subsystem.nqn }, 1);
     for (const listener of stats.listeners) this.#updateListener(listener, own);
     this.#drainDuration.set(
       stats.listeners.map(({ name, drainDuration }) => ({
@@ -246,6 +259,7 @@ export class TargetMetrics {
       this.#memoryRegistrations.inc({ ...onDevice, result }, stats.memoryRegistrations[result]);
     }
     this.#deviceFatal.inc(onDevice, stats.deviceFatal);
+    this.#deviceHealthy.set(onDevice, isDeviceHealthy(stats) ? 1 : 0);
     for (const [type, count] of Object.entries({ ...zeros(usualAsyncEvents), ...stats.asyncEvents })) {
       this.#asyncEvents.inc({ ...onDevice, type }, count);
     }

@@ -43,6 +43,22 @@ function targetKeyOf(child: KubernetesObject): string | undefined {
   return name === undefined ? undefined : `${child.metadata.namespace}/${name}`;
 }
 
+/**
+ * Reports of nodes are taken up together: many nodes behind one switch that fails report many times a second, and each
+ * would rewrite the target's status.
+ */
+const REPORT_DELAY_MS = 500;
+
+/** Whether a node only reported something: what it should do is as before. */
+function isReport(current: KubernetesObject | undefined, previous: KubernetesObject | undefined): boolean {
+  return (
+    current !== undefined &&
+    previous !== undefined &&
+    current.metadata.generation === previous.metadata.generation &&
+    current.metadata.deletionTimestamp === previous.metadata.deletionTimestamp
+  );
+}
+
 /** What of a node decides who runs on it. Heartbeats change none of it. */
 function selectionInputs(node: ClusterNode | undefined): unknown {
   return node === undefined ? undefined : [node.metadata.uid, node.metadata.labels, node.spec.taints];
@@ -81,7 +97,16 @@ export class TargetController {
       parse: parseNode,
       onChange: (current, previous) => this.#nodeChanged(current, previous),
     });
-    const targetNodes = new Reflector({ ...child, resource: RESOURCES.targetNodes, parse: parseTargetNode });
+    const targetNodes = new Reflector({
+      ...child,
+      resource: RESOURCES.targetNodes,
+      parse: parseTargetNode,
+      onChange: (current, previous) => {
+        const key = current === undefined ? undefined : targetKeyOf(current);
+        if (key !== undefined && isReport(current, previous)) queue.addAfter(key, REPORT_DELAY_MS);
+        else enqueueOwner(current, previous);
+      },
+    });
     const daemonSets = new Reflector({ ...child, resource: RESOURCES.daemonSets, parse: parseDaemonSet });
     const pods = new Reflector({ ...child, resource: RESOURCES.pods, parse: parsePod });
     this.#targets = targets;

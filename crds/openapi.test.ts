@@ -1,21 +1,6 @@
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { driftedFiles, generatedFiles } from './generate.ts';
 import { structuralSchema } from './openapi.ts';
-
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-
-describe('the generated files', () => {
-  it('are what the schemas say', async () => {
-    expect(await driftedFiles(root, generatedFiles())).toEqual([]);
-  });
-
-  it('are reported when they differ or are absent', async () => {
-    expect(await driftedFiles(root, new Map([['crds/no-such-file', 'x']]))).toEqual(['crds/no-such-file']);
-  });
-});
 
 describe('a structural schema', () => {
   it('cannot have a string or list without a maximum', () => {
