@@ -29,6 +29,14 @@ describe('logs', () => {
     ]);
   });
 
+  it('say when an event happened, beside when it was written', () => {
+    const { lines, logger } = capture();
+    const core = new FakeCore();
+    core.onEvent((event) => logCoreEvent(logger, event));
+    core.emit({ type: 'linkState', timeMs: 1700000000123, listener: 'storage', netdev: 'rdma0', up: true });
+    expect(lines).toMatchObject([{ event: 'linkState', timeMs: 1700000000123 }]);
+  });
+
   it('never have secrets', () => {
     const { lines, logger } = capture();
     logger.info({ secret: 'a', host: { dhchapKey: 'b' }, request: { headers: { authorization: 'c' } } }, 'x');

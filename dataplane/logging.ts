@@ -34,9 +34,12 @@ export function createLogger(
   );
 }
 
-/** Writes an event of the core, with all its fields, as one line. */
+/**
+ * Writes an event of the core, with all its fields, as one line. Its `timeMs` is when it happened; the line's own
+ * `time` is when it was written, which may be much later on a node without a free processor.
+ */
 export function logCoreEvent(logger: Logger, event: CoreEvent): void {
-  const { level: _level, type, timeMs: _timeMs, message, ...fields } = event.fields;
+  const { level: _level, type, message, ...fields } = event.fields;
   const line = { event: event.type, ...fields };
   logger[pinoLevel(event)](line, typeof message === 'string' && message !== '' ? message : describe(event));
 }

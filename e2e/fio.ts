@@ -50,6 +50,8 @@ const reportSchema = z.object({
 
 /** `EILSEQ`: what fio ends with when data read back is not what was written. */
 const VERIFY_ERRNO = 84;
+/** What fio ends with when it was interrupted and all went well. */
+const INTERRUPTED = 128;
 /** fio needs this long beyond its run time, at most, to drain and print on an emulated guest under flaps. */
 const FIO_GRACE_SECONDS = 180;
 
@@ -112,7 +114,11 @@ export function parseFioReport(stdout: string, stderr: string, exitCode: number)
   const ioErrors = Math.max(0, counted - verifyErrors);
   const main = job.write.total_ios > 0 ? job.write : job.read;
   return {
-    ok: exitCode === 0 && verifyErrors === 0 && ioErrors === 0 && main.total_ios > 0,
+    ok:
+      (exitCode === 0 || exitCode === INTERRUPTED) &&
+      verifyErrors === 0 &&
+      ioErrors === 0 &&
+      main.total_ios > 0,
     verifyErrors,
     ioErrors,
     readIops: job.read.iops,
@@ -125,6 +131,8 @@ export function parseFioReport(stdout: string, stderr: string, exitCode: number)
 /** A run in progress. */
 export interface FioRun {
   readonly result: Promise<FioResult>;
+  /** Ends the run before its time, in good order; what it did until then. */
+  stop(): Promise<FioResult>;
   kill(): Promise<void>;
 }
 
@@ -136,5 +144,12 @@ export function startFio(shell: GuestShell, guest: string, job: FioJob): FioRun 
   const result = running.finished.then((ended) => parseFioReport(ended.stdout, ended.stderr, ended.exitCode));
   // Whoever only kills the run must not be ended by how it ended.
   result.catch(() => undefined);
-  return { result, kill: () => running.kill() };
+  return {
+    result,
+    stop: () => {
+      running.interrupt();
+      return result;
+    },
+    kill: () => running.kill(),
+  };
 }

@@ -11,7 +11,9 @@ export interface CommandResult {
 export interface RunningCommand {
   /** Ends when the command ends. */
   readonly finished: Promise<CommandResult>;
-  /** Asks the command to end (SIGTERM, then SIGKILL). */
+  /** Asks the command to end by itself, as Ctrl-C does (SIGINT). */
+  interrupt(): void;
+  /** Kills the command and everything it started. */
   kill(): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { stallAfter } from './io-rate.ts';
+import { finishedPerBin, stallAfter } from './io-rate.ts';
 
 const at = (atMs: number, completed: number) => ({ atMs, completed });
 
@@ -18,5 +18,17 @@ describe('stallAfter', () => {
 
   it('says nothing when there is no sample', () => {
     expect(stallAfter([], 100)).toBeUndefined();
+  });
+});
+
+describe('finishedPerBin', () => {
+  it('counts what finished in each span', () => {
+    expect(finishedPerBin([at(0, 5), at(100, 10), at(200, 12), at(600, 12), at(700, 20)], 0, 250)).toEqual([
+      7, 0, 8,
+    ]);
+  });
+
+  it('leaves out what finished before the beginning', () => {
+    expect(finishedPerBin([at(0, 5), at(100, 10), at(300, 12)], 200, 250)).toEqual([2]);
   });
 });

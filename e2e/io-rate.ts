@@ -57,3 +57,18 @@ export function stallAfter(samples: readonly IoSample[], sinceMs: number): numbe
   }
   return undefined;
 }
+
+/** I/Os that finished in each span of `binMs` from `fromMs` on. */
+export function finishedPerBin(samples: readonly IoSample[], fromMs: number, binMs: number): number[] {
+  const bins: number[] = [];
+  let last: IoSample | undefined;
+  for (const sample of samples) {
+    if (last !== undefined && sample.atMs > fromMs) {
+      const index = Math.floor((sample.atMs - fromMs) / binMs);
+      while (bins.length <= index) bins.push(0);
+      bins[index] = (bins[index] ?? 0) + Math.max(0, sample.completed - last.completed);
+    }
+    last = sample;
+  }
+  return bins;
+}

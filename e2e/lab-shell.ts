@@ -1,4 +1,5 @@
 /** The lab's guests as a `GuestShell`. */
+import { constants } from 'node:os';
 import type { Lab } from '../lab/lab.ts';
 import type { GuestShell, RunningCommand } from './guest-shell.ts';
 
@@ -46,6 +47,7 @@ function spawnInLab(
   finished.catch(() => undefined);
   return {
     finished,
+    interrupt: () => command.signal(constants.signals.SIGINT),
     kill: async () => {
       command.kill();
       await command.exited.catch(() => undefined);

@@ -1,7 +1,7 @@
 /** A link goes down and up under I/O; how long until I/O moves again? */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type IoRateSampler, stallAfter } from './io-rate.ts';
-import { waitUntil } from './wait-until.ts';
+import { WaitTimeoutError, waitUntil } from './wait-until.ts';
 
 /** Takes the link down or up; resolves when it is done. */
 export type SetLink = (state: 'up' | 'down') => Promise<void>;
@@ -17,28 +17,66 @@ export interface FlapResult {
 /** I/O that has not moved this long after link-up never will: the run fails. */
 const RECOVERY_LIMIT_SECONDS = 90;
 
-/** One outage of `downSeconds` under I/O watched by `samplers`. */
+/** Something is taken away for a while and given back. */
+export interface Fault {
+  begin(): Promise<void>;
+  /** Goes on while it is away; ends when it is to be given back. */
+  during(): Promise<void>;
+  end(): Promise<void>;
+}
+
+/** When a fault began and ended, and how long I/O took to move again. */
+export interface OutageResult {
+  /** This machine's clock, milliseconds: begun; asked to end. */
+  readonly downAtMs: number;
+  readonly upAtMs: number;
+  /** From `upAtMs` to the first I/O that finished; the slowest sampler counts. Absent: none did within the limit. */
+  readonly stallAfterUpMs?: number;
+}
+
+/** Carries out a fault under I/O watched by `samplers`. */
+export async function outage(fault: Fault, samplers: readonly IoRateSampler[]): Promise<OutageResult> {
+  await fault.begin();
+  const downAtMs = Date.now();
+  await fault.during();
+  const upAtMs = Date.now();
+  await fault.end();
+  // The link came up at some moment during the call; counting from its start never flatters the stall.
+  try {
+    const stalls = await Promise.all(
+      samplers.map((sampler) =>
+        waitUntil('I/O after link-up', () => stallAfter(sampler.samples, upAtMs), {
+          timeoutSeconds: RECOVERY_LIMIT_SECONDS,
+          intervalMilliseconds: 50,
+          describe: () => `${sampler.completed ?? 0} I/Os finished in all`,
+        }),
+      ),
+    );
+    return { downAtMs, upAtMs, stallAfterUpMs: Math.max(0, ...stalls) };
+  } catch (error) {
+    if (error instanceof WaitTimeoutError) return { downAtMs, upAtMs };
+    throw error;
+  }
+}
+
+/** One outage of `downSeconds` by a link; I/O must move again. */
 export async function flapLink(
   setLink: SetLink,
   samplers: readonly IoRateSampler[],
   downSeconds: number,
 ): Promise<FlapResult> {
-  await setLink('down');
-  const downAt = Date.now();
-  await sleep(downSeconds * 1000);
-  const upRequestedAt = Date.now();
-  await setLink('up');
-  // The link came up at some moment during the call; counting from its start never flatters the stall.
-  const stalls = await Promise.all(
-    samplers.map((sampler) =>
-      waitUntil('I/O after link-up', () => stallAfter(sampler.samples, upRequestedAt), {
-        timeoutSeconds: RECOVERY_LIMIT_SECONDS,
-        intervalMilliseconds: 50,
-        describe: () => `${sampler.completed ?? 0} I/Os finished in all`,
-      }),
-    ),
+  const { downAtMs, upAtMs, stallAfterUpMs } = await outage(
+    {
+      begin: () => setLink('down'),
+      during: () => sleep(downSeconds * 1000),
+      end: () => setLink('up'),
+    },
+    samplers,
   );
-  return { downMs: upRequestedAt - downAt, stallAfterUpMs: Math.max(0, ...stalls) };
+  if (stallAfterUpMs === undefined) {
+    throw new WaitTimeoutError('I/O after link-up', RECOVERY_LIMIT_SECONDS, 'none');
+  }
+  return { downMs: upAtMs - downAtMs, stallAfterUpMs };
 }
 
 /** Waits until every sampler has seen `count` more I/Os finish: I/O really flows again before the next outage. */

@@ -150,6 +150,16 @@ export class Lab {
     requireSuccess(guest, argv, await this.exec(guest, argv));
   }
 
+  /** Stops a guest's processors, as if the machine hung. */
+  freeze(guest: string): Promise<void> {
+    return this.guest(guest).freeze();
+  }
+
+  /** Lets a frozen guest go on. */
+  thaw(guest: string): Promise<void> {
+    return this.guest(guest).thaw();
+  }
+
   /** Kubeconfig of a cluster administrator, for clients on the machine. */
   get kubeconfigPath(): string {
     return join(this.#controlPlane, 'kubeconfig');

@@ -155,6 +155,10 @@ function naturalNumber(text: string): string {
 /** Programs of their own, with options and help of their own: everything after the name is theirs. */
 const delegates: Readonly<Record<string, { file: string; description: string }>> = {
   lab: { file: 'lab/cli.ts', description: 'the lab: up | down | status | exec | link | kubeconfig | logs' },
+  flap: {
+    file: 'e2e/flap/main.ts',
+    description: "outages of every kind under verified I/O, beside the kernel's own target",
+  },
   demo: { file: 'e2e/demo.ts', description: 'the whole path once, under link flaps' },
 };
 for (const [name, { description }] of Object.entries(delegates))

@@ -159,6 +159,15 @@ export class Guest {
     await qmp(this.#qmpSocket, 'set_link', { name: RDMA_DEVICE, up });
   }
 
+  /** Stops the guest's processors, as if the machine hung; `thaw` lets them go on. */
+  async freeze(): Promise<void> {
+    await qmp(this.#qmpSocket, 'stop');
+  }
+
+  async thaw(): Promise<void> {
+    await qmp(this.#qmpSocket, 'cont');
+  }
+
   /** Ends the guest at once, as pulling the power does, and forgets its disks; logs stay. */
   async stop(): Promise<void> {
     await stopDaemon(this.directory, 'qemu');

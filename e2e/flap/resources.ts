@@ -1,0 +1,133 @@
+/** What a target holds on its node: descriptors, memory, and objects of the RDMA stack. */
+import { z } from 'zod';
+import { type GuestShell, mustExec } from '../guest-shell.ts';
+import type { ResourceCounts } from './report.ts';
+
+/** Kinds of objects that `rdma resource show` lists, in the order in which the script prints them. */
+const KINDS = ['qp', 'mr', 'cq', 'pd', 'cm_id'] as const;
+
+// Prints, one a line: open descriptors, resident KiB, thread ids, then one JSON list for each kind. Objects carry the
+// id of the thread that made them, so all threads of the process are asked for. Without a process the first are empty.
+const SCRIPT = `
+if [ -n "$1" ]; then
+  ls "/proc/$1/fd" | wc -l
+  sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' "/proc/$1/status"
+  ls "/proc/$1/task" | tr '\\n' ' '
+  echo
+else
+  printf '\\n\\n\\n'
+fi
+for kind in ${KINDS.join(' ')}; do rdma -j resource show $kind | tr -d '\\n'; echo; done`;
+
+const objectSchema = z.looseObject({
+  pid: z.number().optional(),
+  comm: z.string().optional(),
+  type: z.string().optional(),
+  'poll-ctx': z.string().optional(),
+  lqpn: z.number().optional(),
+  state: z.string().optional(),
+});
+const objectsSchema = z.array(objectSchema);
+/** An object as the RDMA stack lists it. */
+export type RdmaObject = z.output<typeof objectSchema>;
+
+/** Everything that one look at a node shows. */
+export interface ResourceListing {
+  readonly fds: number | undefined;
+  readonly rssKiB: number | undefined;
+  readonly threads: ReadonlySet<number>;
+  readonly objects: Readonly<Record<(typeof KINDS)[number], readonly RdmaObject[]>>;
+}
+
+/** Reads what the script printed. */
+export function parseListing(text: string): ResourceListing {
+  const [fds = '', rss = '', threads = '', ...lists] = text.split('\n');
+  const objects = (index: number): RdmaObject[] => {
+    const line = lists[index]?.trim() ?? '';
+    return line === '' ? [] : objectsSchema.parse(JSON.parse(line));
+  };
+  const number = (field: string): number | undefined =>
+    field.trim() === '' ? undefined : Number.parseInt(field, 10);
+  return {
+    fds: number(fds),
+    rssKiB: number(rss),
+    threads: new Set(
+      threads
+        .split(' ')
+        .filter((id) => id !== '')
+        .map(Number),
+    ),
+    objects: { qp: objects(0), mr: objects(1), cq: objects(2), pd: objects(3), cm_id: objects(4) },
+  };
+}
+
+/** Looks at a node; `pid` names the target's process, if it is one. */
+export async function listResources(
+  shell: GuestShell,
+  guest: string,
+  pid: number | undefined,
+): Promise<ResourceListing> {
+  return parseListing(
+    await mustExec(shell, guest, ['sh', '-c', SCRIPT, 'sh', pid === undefined ? '' : String(pid)], {
+      timeoutSeconds: 60,
+    }),
+  );
+}
+
+/** What a process holds. */
+export function countOfProcess({ fds, rssKiB, threads, objects }: ResourceListing): ResourceCounts {
+  const own = (list: readonly RdmaObject[]): number =>
+    list.filter(({ pid }) => pid !== undefined && threads.has(pid)).length;
+  return {
+    fds: fds ?? null,
+    qps: own(objects.qp),
+    mrs: own(objects.mr),
+    cqs: own(objects.cq),
+    pds: own(objects.pd),
+    cmIds: own(objects.cm_id),
+    rssKiB: rssKiB ?? null,
+  };
+}
+
+/** What the kernel's own target holds. Its completion queues come from a pool of the stack, marked by how it polls. */
+export function countOfKernelTarget({ objects }: ResourceListing): ResourceCounts {
+  const kernel = (list: readonly RdmaObject[]): RdmaObject[] => list.filter(({ pid }) => pid === undefined);
+  const nvmet = (list: readonly RdmaObject[]): number =>
+    kernel(list).filter(({ comm }) => comm === 'nvmet_rdma').length;
+  return {
+    fds: null,
+    qps: kernel(objects.qp).filter(({ type }) => type === 'RC').length,
+    mrs: nvmet(objects.mr),
+    cqs: kernel(objects.cq).filter((queue) => queue['poll-ctx'] === 'SOFTIRQ').length,
+    pds: nvmet(objects.pd),
+    cmIds: nvmet(objects.cm_id),
+    rssKiB: null,
+  };
+}
+
+/** How much more `after` is than `before`. */
+export function difference(after: ResourceCounts, before: ResourceCounts): ResourceCounts {
+  const more = (a: number | null, b: number | null): number | null =>
+    a === null || b === null ? null : a - b;
+  return {
+    fds: more(after.fds, before.fds),
+    qps: after.qps - before.qps,
+    mrs: after.mrs - before.mrs,
+    cqs: after.cqs - before.cqs,
+    pds: after.pds - before.pds,
+    cmIds: after.cmIds - before.cmIds,
+    rssKiB: more(after.rssKiB, before.rssKiB),
+  };
+}
+
+/** Whether nothing is left over; resident memory is judged by its slope, not by two moments. */
+export function isAtBaseline(more: ResourceCounts): boolean {
+  return [more.fds, more.qps, more.mrs, more.cqs, more.pds, more.cmIds].every(
+    (count) => count === null || count <= 0,
+  );
+}
+
+/** Whether the device's management queue pair (GSI, number 1) can still send and receive. */
+export function managementQueuePairLives({ objects }: ResourceListing): boolean {
+  return objects.qp.some(({ type, state }) => type === 'GSI' && state === 'RTS');
+}

@@ -1,0 +1,51 @@
+/** What a scenario is: a fault that the runner repeats under I/O. */
+import type { Lab } from '../../lab/lab.ts';
+import type { GuestShell } from '../guest-shell.ts';
+import type { Fault } from '../link-flap.ts';
+import type { NvmeHost } from '../nvme-host.ts';
+import type { FlapTarget } from './flap-target.ts';
+import type { FlapRecord, Limits, TargetName } from './report.ts';
+
+/** What a scenario works with. */
+export interface ScenarioContext {
+  readonly lab: Lab;
+  readonly shell: GuestShell;
+  readonly host: NvmeHost;
+  readonly target: FlapTarget;
+  /** I/Os that finished on the host so far. */
+  completed(): number;
+  /** Says a line about what goes on. */
+  note(line: string): void;
+  /** Adds a figure or an observation to the flap that goes on. */
+  remark(words: string): void;
+  /** Says that the flap that goes on missed what it must reach. */
+  miss(words: string): void;
+}
+
+/** A scenario. */
+export interface Scenario {
+  readonly name: string;
+  /** One sentence for `--help`: what is done to the target. */
+  readonly says: string;
+  readonly targets: readonly TargetName[];
+  /** Pause after the fault before the next one, seconds at least; I/O has to flow again in any case. */
+  readonly upSeconds: number;
+  /** What Weir must keep to in a run of so many flaps. */
+  limits(flaps: number): Limits;
+  /** The fault of one flap; flaps are counted from 1. */
+  fault(context: ScenarioContext, flap: number): Fault;
+  /** Looks at a flap that is over. */
+  check?(context: ScenarioContext, record: FlapRecord, flap: number): Promise<void>;
+  /** Makes good whatever a fault may have left when the run broke off; harmless otherwise. */
+  restore(context: ScenarioContext): Promise<void>;
+  /** Measures resident memory after each flap. */
+  readonly measuresMemory?: boolean;
+}
+
+/** What Weir promises for a link that comes back: I/O flows within 2 s of link-up, 5 s where the host was connecting by itself. */
+export const LINK_LIMITS: Limits = {
+  stallMs: 2000,
+  stallConnectInFlightMs: 5000,
+  portServingMs: 1000,
+  restarts: 0,
+};

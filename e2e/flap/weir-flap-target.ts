@@ -1,0 +1,53 @@
+/** Weir in the lab's cluster under the runner: the example target, as a user applies it. */
+import { type EndToEnd, NODE } from '../fixture.ts';
+import { mustExec } from '../guest-shell.ts';
+import { applyTarget, countRestarts, dataplanePods } from '../main-path.ts';
+import type { FlapTarget } from './flap-target.ts';
+import { parsePhaseChanges } from './port-phases.ts';
+import { countOfProcess } from './resources.ts';
+
+/** The example's namespace on a file: its data outlives the dataplane's process. */
+const FILE_NSID = 1;
+const PROCESS = '^node /opt/weir/bin/weir-dataplane --namespace';
+/** Enough for the phase changes of one flap, however it went. */
+const LOG_LINES = 200;
+
+// The pod's log on its node: nothing has to go through the API server while the node is busy.
+const READ_LOG =
+  'grep -h portPhase /var/log/pods/"$1"_weir-target-"$2"-*/dataplane/*.log 2>/dev/null | sort | tail -n "$3"';
+
+/** The example target, with I/O on its file. */
+export function weirFlapTarget({ path, shell, target }: EndToEnd): FlapTarget {
+  let podsAtStart: { uid: string; restarts: number }[] = [];
+  return {
+    name: 'weir',
+    nqn: target.nqn,
+    address: path.address,
+    nsids: target.nsids,
+    nsid: FILE_NSID,
+    serve: async () => {
+      await applyTarget(path);
+      podsAtStart = await dataplanePods(path);
+    },
+    // It goes on serving: the next scenario finds it as this one left it.
+    end: async () => undefined,
+    restarts: async () => countRestarts(podsAtStart, await dataplanePods(path)),
+    pid: () => newestProcess(shell, PROCESS),
+    count: countOfProcess,
+    phaseChanges: async () =>
+      parsePhaseChanges(
+        (
+          await mustExec(shell, NODE, [
+            ...['sh', '-c', READ_LOG, 'sh', target.namespace, target.name, String(LOG_LINES)],
+          ])
+        ).split('\n'),
+      ),
+  };
+}
+
+/** Process id of the newest process whose command line matches. */
+export async function newestProcess(shell: EndToEnd['shell'], pattern: string): Promise<number | undefined> {
+  const { stdout } = await shell.exec(NODE, ['pgrep', '--newest', '--full', pattern]);
+  const pid = Number.parseInt(stdout, 10);
+  return Number.isNaN(pid) ? undefined : pid;
+}
