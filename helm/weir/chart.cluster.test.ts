@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +16,7 @@ import { startOperator } from '../../operator/operator.ts';
 import { parseOptions } from '../../operator/options.ts';
 import { SAMPLE_SETTINGS, sampleSpecInput } from '../../operator/testing/samples.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
+import { type AlertRule, defaultRules, readAlertFiles, testRules } from './tests/alert-rules.ts';
 
 const execute = promisify(execFile);
 const chart = fileURLToPath(new URL('.', import.meta.url));
@@ -123,26 +124,41 @@ describe('the chart', () => {
     }
   });
 
-  it('has an alert for each file, each with a severity and words', async () => {
-    const files = await readdir(join(chart, 'files/alerts'));
-    const rules = find(await template(...monitoring), 'PrometheusRule')?.['spec'].groups[0].rules as {
-      alert: string;
-      labels: { severity: string };
-      annotations: { summary: string; description: string };
-    }[];
-    expect(rules.map(({ alert }) => `${alert}.yaml`).sort()).toEqual(files.sort());
-    for (const { labels, annotations } of rules) {
-      expect(['critical', 'warning']).toContain(labels.severity);
-      expect(annotations.summary && annotations.description).toBeTruthy();
-    }
+  const rules = async (...args: string[]): Promise<AlertRule[]> =>
+    find(await template(...monitoring, ...args), 'PrometheusRule')?.['spec'].groups[0].rules;
+
+  it('has the alerts of its files', async () => {
+    expect(await rules()).toEqual(defaultRules(await readAlertFiles()));
   });
 
-  it('has rules that Prometheus understands', async () => {
+  it('has alerts that Prometheus understands, and that do what their tests say', async () => {
     const spec = find(await template(...monitoring), 'PrometheusRule')?.['spec'];
     const file = join(home, 'rules.json');
     await writeFile(file, JSON.stringify(spec));
     const promtool = await execute('promtool', ['check', 'rules', file], { timeout: 30_000 });
     expect(`${promtool.stdout}${promtool.stderr}`).toContain('SUCCESS');
+    expect(await testRules(await rules(), [...(await readAlertFiles()).keys()])).toContain('SUCCESS');
+  });
+
+  it('lets its alerts be changed one by one', async () => {
+    const changed = await rules(
+      ...['--set', 'alerts.runbookBaseURL=https://wiki.example/weir/'],
+      ...['--set', 'alerts.rules.WeirTargetOpenToAnyHost.enabled=false'],
+      ...[
+        '--set',
+        'alerts.rules.WeirLinkFlapping.window=30m,alerts.rules.WeirLinkFlapping.severity=critical',
+      ],
+      ...['--set', 'alerts.rules.WeirLinkDown.for=0s'],
+    );
+    const named = (name: string) => changed.find(({ alert }) => alert === name);
+    expect(named('WeirTargetOpenToAnyHost')).toBeUndefined();
+    expect(named('WeirLinkDown')).toMatchObject({
+      for: '0s',
+      annotations: { runbook_url: 'https://wiki.example/weir/WeirLinkDown.md' },
+    });
+    expect(named('WeirLinkFlapping')).toMatchObject({ for: '1m', labels: { severity: 'critical' } });
+    expect(named('WeirLinkFlapping')?.expr).toContain('[30m]');
+    expect(named('WeirLinkFlapping')?.expr).not.toContain('[10m]');
   });
 
   it.each([
@@ -184,6 +200,12 @@ describe('the chart', () => {
     });
   });
 
+  it('refuses a window for an alert that looks at the present only', async () => {
+    await expect(rules('--set', 'alerts.rules.WeirLinkDown.window=5m')).rejects.toThrow(
+      'WeirLinkDown.window',
+    );
+  });
+
   it.each([
     ['dataplane.deviceAccess=Sometimes', 'deviceAccess'],
     ['operator.replicas=-1', 'replicas'],
@@ -196,6 +218,10 @@ describe('the chart', () => {
     ['dataplane.fileDirectories={/var/../etc}', 'fileDirectories'],
     ['dataplane.fileDirectories={relative}', 'fileDirectories'],
     ['monitoring.interval=often', 'interval'],
+    ['alerts.runbookBaseURL=wiki', 'runbookBaseURL'],
+    ['alerts.rules.WeirLinkDwn.enabled=false', 'alerts.rules.WeirLinkDwn: there is no such alert'],
+    ['alerts.rules.WeirLinkDown.fro=1m', 'fro'],
+    ['alerts.rules.WeirLinkDown.for=soon', 'for'],
   ])('refuses %s and names the value', async (value, message) => {
     await expect(template('--set', value)).rejects.toThrow(message);
   });

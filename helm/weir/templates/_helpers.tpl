@@ -34,3 +34,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+
+{{/*
+One alert as Prometheus takes it: a file of files/alerts with the changes of the values, and the address of its runbook.
+"window" is the range that its expression looks back over; Prometheus knows no such field.
+*/}}
+{{- define "weir.alert" -}}
+{{- $rule := deepCopy .rule -}}
+{{- with .change.window -}}
+{{- if not $rule.window -}}
+{{- fail (printf "alerts.rules.%s.window: this alert looks at the present only" $rule.alert) -}}
+{{- end -}}
+{{- $_ := set $rule "expr" (replace (printf "[%s]" $rule.window) (printf "[%s]" .) $rule.expr) -}}
+{{- end -}}
+{{- with .change.for -}}{{- $_ := set $rule "for" . -}}{{- end -}}
+{{- with .change.severity -}}{{- $_ := set $rule.labels "severity" . -}}{{- end -}}
+{{- $base := .base | default "docs/runbooks" | trimSuffix "/" -}}
+{{- $_ := set $rule.annotations "runbook_url" (printf "%s/%s.md" $base $rule.alert) -}}
+{{- toYaml (omit $rule "window") -}}
+{{- end -}}
