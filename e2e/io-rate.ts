@@ -1,17 +1,20 @@
 /** When did I/O move? A sampler in the host guest, and what its samples say about a stall. */
 import type { GuestShell, RunningCommand } from './guest-shell.ts';
 
-/** I/Os finished on a device up to a moment of this machine's clock. */
+/** What had finished on a device up to a moment of this machine's clock. */
 export interface IoSample {
   readonly atMs: number;
+  /** Blocks of 4 KiB that were read and written: I/Os, for the jobs here. */
   readonly completed: number;
 }
 
 /** Between two samples; the resolution of every stall that is reported. */
 const SAMPLE_SECONDS = 0.1;
 
-// Fields 1 and 5 of a block device's stat file: reads and writes completed (kernel documentation, block/stat).
-const SAMPLER = `while :; do read -r r _ _ _ w _ < "/sys/block/$1/stat" && echo "$((r + w))"; sleep ${SAMPLE_SECONDS}; done`;
+// Fields 3 and 7 of a block device's stat file: sectors read and written (kernel documentation, block/stat). Not fields
+// 1 and 5, the I/Os: a multipath device counts an I/O there too when its path failed it and it waits to be tried again
+// (nvme_failover_req ends the request, with no bytes left in it), so that being told of a lost path looks like progress.
+const SAMPLER = `while :; do read -r _ _ r _ _ _ w _ < "/sys/block/$1/stat" && echo "$(((r + w) / 8))"; sleep ${SAMPLE_SECONDS}; done`;
 
 /** Samples a device until stopped. */
 export class IoRateSampler {

@@ -52,6 +52,13 @@ for c in /sys/class/nvme/nvme*; do
   echo "\${c##*/} $(cat "$c/state")"
 done`;
 
+// The controller's address attribute holds "traddr=…,trsvcid=…".
+const DISCONNECT_FROM = `
+for c in /sys/class/nvme/nvme*; do
+  case "$(cat "$c/address" 2>/dev/null)," in *"traddr=$1,"*) nvme disconnect --device="\${c##*/}" ;; esac
+done
+true`;
+
 /** A kernel host in one guest. */
 export class NvmeHost {
   readonly #shell: GuestShell;
@@ -97,6 +104,11 @@ export class NvmeHost {
   /** Disconnects every controller of the subsystem; harmless when there is none. */
   async disconnect(nqn: string): Promise<void> {
     await this.#run(['nvme', 'disconnect', `--nqn=${nqn}`]);
+  }
+
+  /** Disconnects the controllers at one address, whatever they are connected to; harmless when there is none. */
+  async disconnectFrom(address: string): Promise<void> {
+    await this.#run(['sh', '-c', DISCONNECT_FROM, 'sh', address]);
   }
 
   /** The subsystem's namespaces now, by ascending id. */

@@ -1,6 +1,6 @@
 /** What the runner needs of a target, whether it is Weir or the kernel's own. */
 import type { TargetAddress } from '../nvme-host.ts';
-import type { PhaseChange } from './port-phases.ts';
+import type { LoggedEvent } from './dataplane-log.ts';
 import type { ResourceCounts, TargetName } from './report.ts';
 import type { ResourceListing } from './resources.ts';
 
@@ -22,6 +22,6 @@ export interface FlapTarget {
   pid(): Promise<number | undefined>;
   /** What of a listing is the target's. */
   count(listing: ResourceListing): ResourceCounts;
-  /** What its log says of its port so far, on the node's clock; empty for a target that does not tell. */
-  phaseChanges(): Promise<PhaseChange[]>;
+  /** The newest events of its log, on the node's clock; empty for a target that does not tell. */
+  events(): Promise<LoggedEvent[]>;
 }

@@ -25,6 +25,6 @@ export function kernelFlapTarget(shell: GuestShell, address: string): FlapTarget
     restarts: async () => 0,
     pid: async () => undefined,
     count: countOfKernelTarget,
-    phaseChanges: async () => [],
+    events: async () => [],
   };
 }

@@ -8,8 +8,10 @@ import { openEndToEnd } from '../fixture.ts';
 import { Steps } from '../steps.ts';
 import type { FlapTarget } from './flap-target.ts';
 import { kernelFlapTarget } from './kernel-flap-target.ts';
+import { renderPicture } from './picture.ts';
 import { renderTable, type ScenarioRecord, type TargetName, targetNames, violations } from './report.ts';
 import { runScenario } from './run-scenario.ts';
+import type { Scenario } from './scenario.ts';
 import { scenarios } from './scenarios/all.ts';
 import { weirFlapTarget } from './weir-flap-target.ts';
 
@@ -58,12 +60,17 @@ const steps = new Steps(print);
 const records: ScenarioRecord[] = [];
 let broken = false;
 
+/** The picture lies beside the report. */
+const pictureFile = (file: string): string => `${file.replace(/\.json$/, '')}.svg`;
+
 /** Written after every scenario: a long run that is broken off leaves what it saw. */
 async function writeReport(): Promise<void> {
   if (options.report === undefined) return;
   const file = resolve(options.report);
   await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, `${JSON.stringify(records, null, 1)}\n`);
+  await writeFile(file, `${JSON.stringify(records)}\n`);
+  const says = (name: string): string => scenarios.find((one) => one.name === name)?.says ?? '';
+  await writeFile(pictureFile(file), renderPicture(records, says));
 }
 
 const lab = Lab.open({ log: (line) => steps.note(line) });
@@ -73,17 +80,17 @@ try {
     installChart(await openCluster(lab), await provideImage(lab)),
   );
   const e2e = await openEndToEnd();
-  const where = { lab, shell: e2e.shell, host: e2e.host, note: (line: string) => steps.note(line) };
-  const makeTarget: Readonly<Record<TargetName, () => FlapTarget>> = {
-    weir: () => weirFlapTarget(e2e),
-    nvmet: () => kernelFlapTarget(e2e.shell, e2e.path.address.address),
-  };
+  const where = { e2e, note: (line: string) => steps.note(line) };
+  const makeTarget = (name: TargetName, scenario: Scenario): FlapTarget =>
+    name === 'nvmet'
+      ? kernelFlapTarget(e2e.shell, e2e.path.address.address)
+      : (scenario.weir ?? weirFlapTarget)(e2e);
   for (const scenario of scenarios) {
     if (options.scenario !== 'all' && scenario.name !== options.scenario) continue;
     for (const name of scenario.targets) {
       if (options.target !== 'both' && name !== options.target) continue;
       await steps.run(`${scenario.name} on ${name}`, async () => {
-        const record = await runScenario(where, makeTarget[name](), scenario, options.flaps);
+        const record = await runScenario(where, makeTarget(name, scenario), scenario, options.flaps);
         records.push(record);
         await writeReport();
       });
@@ -100,7 +107,9 @@ const missed = records
   .filter(({ target }) => target === 'weir')
   .flatMap((record) => violations(record).map((words) => `${record.scenario}: ${words}`));
 for (const words of missed) print(`weir missed: ${words}`);
-if (options.report !== undefined) print(`report: ${resolve(options.report)}`);
+if (options.report !== undefined) {
+  print(`report: ${resolve(options.report)}\npicture: ${pictureFile(resolve(options.report))}`);
+}
 const ok = !broken && missed.length === 0 && records.length > 0;
 print(ok ? 'flap: ok' : 'flap: FAILED');
 process.exitCode = ok ? 0 : 1;

@@ -30,7 +30,7 @@ const flapSchema = z.object({
 export type FlapRecord = z.output<typeof flapSchema>;
 
 const leaksSchema = z.object({
-  /** Open descriptors of the target's process; null for a target without one. */
+  /** Open descriptors of the target's process but for established TCP connections; null for a target without one. */
   fds: z.int().nullable(),
   qps: z.int(),
   mrs: z.int(),

@@ -6,11 +6,12 @@ import type { ResourceCounts } from './report.ts';
 /** Kinds of objects that `rdma resource show` lists, in the order in which the script prints them. */
 const KINDS = ['qp', 'mr', 'cq', 'pd', 'cm_id'] as const;
 
-// Prints, one a line: open descriptors, resident KiB, thread ids, then one JSON list for each kind. Objects carry the
+// Prints, one a line: open descriptors but for established TCP connections (to the API server, from probes: these come
+// and go by themselves), resident KiB, thread ids, then one JSON list for each kind. Objects carry the
 // id of the thread that made them, so all threads of the process are asked for. Without a process the first are empty.
 const SCRIPT = `
 if [ -n "$1" ]; then
-  ls "/proc/$1/fd" | wc -l
+  echo $(($(ls "/proc/$1/fd" | wc -l) - $(ss -tnpH state established | grep -c "pid=$1,")))
   sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' "/proc/$1/status"
   ls "/proc/$1/task" | tr '\\n' ' '
   echo

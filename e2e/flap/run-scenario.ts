@@ -1,28 +1,24 @@
 /** One scenario on one target: a host, verified I/O, and a fault again and again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Lab } from '../../lab/lab.ts';
 import { type FioRun, startFio } from '../fio.ts';
-import { NODE } from '../fixture.ts';
-import { type GuestShell, mustExec } from '../guest-shell.ts';
+import { type EndToEnd, NODE } from '../fixture.ts';
+import { mustExec } from '../guest-shell.ts';
 import { finishedPerBin, IoRateSampler } from '../io-rate.ts';
 import { outage, waitForFlow } from '../link-flap.ts';
-import type { NvmeHost } from '../nvme-host.ts';
 import { waitUntil } from '../wait-until.ts';
+import { servingAfter } from './dataplane-log.ts';
 import type { FlapTarget } from './flap-target.ts';
 import { guestClockOffset } from './guest-clock.ts';
 import { connectInFlightAt, countIoErrors, countReconnects, HostLog } from './host-log.ts';
 import { fitSlope } from './line-fit.ts';
-import { servingAfter } from './port-phases.ts';
 import { healDevice } from './rdma-device.ts';
 import type { FlapRecord, ResourceCounts, ScenarioRecord } from './report.ts';
 import { difference, isAtBaseline, listResources } from './resources.ts';
 import type { Scenario, ScenarioContext } from './scenario.ts';
 
-/** Where scenarios run. */
+/** Where scenarios run, and who is told of what goes on. */
 export interface FlapLab {
-  readonly lab: Lab;
-  readonly shell: GuestShell;
-  readonly host: NvmeHost;
+  readonly e2e: EndToEnd;
   note(line: string): void;
 }
 
@@ -118,7 +114,7 @@ class ScenarioRun {
 
   /** Has the target serve, connects the host, starts I/O, and notes what the target holds. */
   async prepare(): Promise<void> {
-    const { shell, host } = this.#where;
+    const { shell, host } = this.#where.e2e;
     const target = this.#target;
     this.#record.kernel = (await mustExec(shell, NODE, ['uname', '-r'])).trim();
     await target.serve();
@@ -170,7 +166,7 @@ class ScenarioRun {
       remarks: this.#remarks,
       missed: this.#missed,
     };
-    await this.#scenario.check?.(context, record, number);
+    await this.#scenario.check?.(context, record, downAtMs);
     if (this.#scenario.measuresMemory === true) await this.#measureAfterFlap();
     this.#record.flaps.push(record);
     this.#record.reconnects += record.reconnects;
@@ -196,7 +192,8 @@ class ScenarioRun {
 
   /** Leaves the lab as it was found, however the run ended; what cannot be made good is noted. */
   async cleanUp(): Promise<void> {
-    const { shell, host, note } = this.#where;
+    const { note } = this.#where;
+    const { shell } = this.#where.e2e;
     const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
       await work().catch((error: unknown) =>
         note(`${what}: ${error instanceof Error ? error.message : error}`),
@@ -213,13 +210,14 @@ class ScenarioRun {
     await attempt('end the target', () => this.#target.end());
     await attempt('look at the device', async () => {
       this.#record.managementQueuePairDied = await healDevice(shell);
-      if (this.#record.managementQueuePairDied) note(`${host.guest}: the device was made anew`);
+      if (this.#record.managementQueuePairDied)
+        note(`${NODE}: the management queue pair was dead, the device was made anew`);
     });
     this.#record.rate.finished = finishedPerBin(this.#sampler?.samples ?? [], this.#beganAtMs, RATE_BIN_MS);
   }
 
   async #disconnect(): Promise<void> {
-    const { host } = this.#where;
+    const { host } = this.#where.e2e;
     await host.disconnect(this.#target.nqn);
     await waitUntil(
       'the host to have left',
@@ -229,7 +227,7 @@ class ScenarioRun {
   }
 
   async #count(): Promise<ResourceCounts> {
-    return this.#target.count(await listResources(this.#where.shell, NODE, await this.#target.pid()));
+    return this.#target.count(await listResources(this.#where.e2e.shell, NODE, await this.#target.pid()));
   }
 
   async #settledLeaks(): Promise<ResourceCounts> {
@@ -254,7 +252,7 @@ class ScenarioRun {
 
   async #portServing(upAtMs: number): Promise<number | null> {
     if (this.#target.name === 'nvmet') return null;
-    const look = async () => servingAfter(await this.#target.phaseChanges(), upAtMs + this.#clockOffsetMs);
+    const look = async () => servingAfter(await this.#target.events(), upAtMs + this.#clockOffsetMs);
     const found = await waitUntil('the port to serve', look, {
       timeoutSeconds: SERVING_TIMEOUT_SECONDS,
     }).catch(() => undefined);
@@ -262,13 +260,19 @@ class ScenarioRun {
   }
 
   #context(): ScenarioContext {
-    const { lab, shell, host, note } = this.#where;
+    const { e2e, note } = this.#where;
+    const { lab, shell, host } = e2e;
     return {
+      e2e,
       lab,
       shell,
       host,
       target: this.#target,
       completed: () => this.#sampler?.completed ?? 0,
+      eventsSince: async (sinceMs) => {
+        const since = sinceMs + this.#clockOffsetMs;
+        return (await this.#target.events()).filter(({ timeMs }) => timeMs >= since);
+      },
       note,
       remark: (words) => this.#remarks.push(words),
       miss: (words) => this.#missed.push(words),

@@ -1,19 +1,24 @@
 /** What a scenario is: a fault that the runner repeats under I/O. */
 import type { Lab } from '../../lab/lab.ts';
+import type { EndToEnd } from '../fixture.ts';
 import type { GuestShell } from '../guest-shell.ts';
 import type { Fault } from '../link-flap.ts';
 import type { NvmeHost } from '../nvme-host.ts';
+import type { LoggedEvent } from './dataplane-log.ts';
 import type { FlapTarget } from './flap-target.ts';
 import type { FlapRecord, Limits, TargetName } from './report.ts';
 
 /** What a scenario works with. */
 export interface ScenarioContext {
+  readonly e2e: EndToEnd;
   readonly lab: Lab;
   readonly shell: GuestShell;
   readonly host: NvmeHost;
   readonly target: FlapTarget;
   /** I/Os that finished on the host so far. */
   completed(): number;
+  /** What the target's log says since a moment of this machine's clock. */
+  eventsSince(sinceMs: number): Promise<LoggedEvent[]>;
   /** Says a line about what goes on. */
   note(line: string): void;
   /** Adds a figure or an observation to the flap that goes on. */
@@ -28,14 +33,16 @@ export interface Scenario {
   /** One sentence for `--help`: what is done to the target. */
   readonly says: string;
   readonly targets: readonly TargetName[];
+  /** The Weir that this scenario needs, if it is not the one in the cluster. */
+  readonly weir?: (e2e: EndToEnd) => FlapTarget;
   /** Pause after the fault before the next one, seconds at least; I/O has to flow again in any case. */
   readonly upSeconds: number;
   /** What Weir must keep to in a run of so many flaps. */
   limits(flaps: number): Limits;
   /** The fault of one flap; flaps are counted from 1. */
   fault(context: ScenarioContext, flap: number): Fault;
-  /** Looks at a flap that is over. */
-  check?(context: ScenarioContext, record: FlapRecord, flap: number): Promise<void>;
+  /** Looks at a flap that is over and began at a moment of this machine's clock. */
+  check?(context: ScenarioContext, record: FlapRecord, downAtMs: number): Promise<void>;
   /** Makes good whatever a fault may have left when the run broke off; harmless otherwise. */
   restore(context: ScenarioContext): Promise<void>;
   /** Measures resident memory after each flap. */

@@ -2,19 +2,20 @@
 import { type EndToEnd, NODE } from '../fixture.ts';
 import { mustExec } from '../guest-shell.ts';
 import { applyTarget, countRestarts, dataplanePods } from '../main-path.ts';
+import { parseEvents } from './dataplane-log.ts';
+import { newestProcess } from './dataplane-process.ts';
 import type { FlapTarget } from './flap-target.ts';
-import { parsePhaseChanges } from './port-phases.ts';
 import { countOfProcess } from './resources.ts';
 
 /** The example's namespace on a file: its data outlives the dataplane's process. */
 const FILE_NSID = 1;
 const PROCESS = '^node /opt/weir/bin/weir-dataplane --namespace';
-/** Enough for the phase changes of one flap, however it went. */
-const LOG_LINES = 200;
+/** Enough for the events of one flap, however it went. */
+const LOG_LINES = 400;
 
 // The pod's log on its node: nothing has to go through the API server while the node is busy.
 const READ_LOG =
-  'grep -h portPhase /var/log/pods/"$1"_weir-target-"$2"-*/dataplane/*.log 2>/dev/null | sort | tail -n "$3"';
+  'cat /var/log/pods/"$1"_weir-target-"$2"-*/dataplane/*.log 2>/dev/null | grep \'"event"\' | sort | tail -n "$3"';
 
 /** The example target, with I/O on its file. */
 export function weirFlapTarget({ path, shell, target }: EndToEnd): FlapTarget {
@@ -34,8 +35,8 @@ export function weirFlapTarget({ path, shell, target }: EndToEnd): FlapTarget {
     restarts: async () => countRestarts(podsAtStart, await dataplanePods(path)),
     pid: () => newestProcess(shell, PROCESS),
     count: countOfProcess,
-    phaseChanges: async () =>
-      parsePhaseChanges(
+    events: async () =>
+      parseEvents(
         (
           await mustExec(shell, NODE, [
             ...['sh', '-c', READ_LOG, 'sh', target.namespace, target.name, String(LOG_LINES)],
@@ -43,11 +44,4 @@ export function weirFlapTarget({ path, shell, target }: EndToEnd): FlapTarget {
         ).split('\n'),
       ),
   };
-}
-
-/** Process id of the newest process whose command line matches. */
-export async function newestProcess(shell: EndToEnd['shell'], pattern: string): Promise<number | undefined> {
-  const { stdout } = await shell.exec(NODE, ['pgrep', '--newest', '--full', pattern]);
-  const pid = Number.parseInt(stdout, 10);
-  return Number.isNaN(pid) ? undefined : pid;
 }
