@@ -71,12 +71,13 @@ pub enum Phase {
     Draining {
         /// When the unfinished rest is quarantined.
         deadline: Instant,
-        /// The device reported a fatal error: `Failed` comes next.
+        /// The device is broken: `Failed` comes next.
         fatal: bool,
     },
     /// As `Down`, while work of an earlier epoch still would not finish; its buffers are kept.
     Quarantined,
-    /// The device reported a fatal error, or arming failed too often: tried again at long intervals.
+    /// The device reported a fatal error, its management queue pair is dead, or arming failed too often: tried again at
+    /// long intervals.
     Failed {
         /// Next attempt.
         retry_at: Instant,
@@ -167,6 +168,8 @@ pub enum Event {
     DeviceRemoved,
     /// The device reported a fatal error.
     DeviceFatal,
+    /// The device's management queue pair is dead: no host can connect until the device is made anew.
+    ManagementQueuePairDead,
     /// Time passed.
     Tick,
     /// Everything wanted is built.
@@ -193,12 +196,13 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::LinkUp,
         Self::LinkDown,
         Self::AddressLost,
         Self::DeviceRemoved,
         Self::DeviceFatal,
+        Self::ManagementQueuePairDead,
         Self::Tick,
         Self::Armed,
         Self::ArmedPartly,

@@ -21,7 +21,7 @@ pub fn reduce(settings: &Settings, state: &PortState, event: Event, now: Instant
             step.next.up_since = None;
             step.give_up_epoch();
         }
-        Event::DeviceFatal => step.device_fatal(),
+        Event::DeviceFatal | Event::ManagementQueuePairDead => step.device_broken(),
         Event::Tick => step.tick(),
         Event::Armed => step.armed(Phase::Serving),
         Event::ArmedPartly => {
@@ -111,7 +111,7 @@ impl Step<'_> {
         }
     }
 
-    fn device_fatal(&mut self) {
+    fn device_broken(&mut self) {
         match &mut self.next.phase {
             Phase::Draining { fatal, .. } => *fatal = true,
             Phase::Serving | Phase::Degraded { .. } | Phase::Holding { .. } => self.drain(true),

@@ -278,7 +278,7 @@ const PHASES: [(&str, &str); 8] = [
     ),
     (
         "Failed",
-        "The device reported a fatal error, or arming failed too often. Its time: the next attempt.",
+        "The device reported a fatal error, its management queue pair is dead, or arming failed too often. Its time: the next attempt.",
     ),
 ];
 

@@ -32,11 +32,23 @@ pub struct ProviderError {
     pub message: String,
 }
 
+/// What drives an RDMA device, as far as the engine treats devices differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DeviceDriver {
+    /// Soft RoCE (`rxe`): its management queue pair dies for good of a message sent while the link is down.
+    SoftRoce,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
 /// One RDMA device as the system lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
     /// Device name, for example `rxe0` or `mlx5_0`.
     pub name: String,
+    /// Driver.
+    pub driver: DeviceDriver,
     /// Network interface behind each GID, without duplicates, for example `eth1`.
     pub netdevs: Vec<String>,
     /// Addresses the device can be bound to.
@@ -274,8 +286,10 @@ pub enum ConnectionEvent<P: Provider> {
     Established(u64),
     /// The host disconnected, or answered our disconnect.
     Disconnected(u64),
-    /// The connect failed (unreachable, rejected, connect or route error), with the event's number.
+    /// The connect failed (unreachable, rejected, address, route or connect error), with the event's number.
     Failed(u64, u32),
+    /// An identifier of [`Provider::resolve`] knows its way: it can connect.
+    Resolved(u64),
     /// The old connection's packets can no longer arrive.
     TimewaitExit(u64),
     /// The device under this identifier or listener goes away.
@@ -412,6 +426,15 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// ours comes when the peer answers or the connection manager's retries run out (many seconds): do not wait for it
     /// before dropping the identifier.
     fn disconnect(&self, connection: &Self::ConnectionId) -> Result<(), ProviderError>;
+
+    /// Begins a connect of our own to a listener at one of this machine's addresses: finds the device and the way.
+    /// Nothing is sent. `token` names the identifier in events; [`ConnectionEvent::Resolved`] or
+    /// [`ConnectionEvent::Failed`] follows.
+    fn resolve(&self, own: SocketAddr, token: u64) -> Result<Self::ConnectionId, ProviderError>;
+    /// Sends the connect request of a resolved identifier. There is no queue pair behind it: the listener must reject it,
+    /// and [`ConnectionEvent::Failed`] follows. Never call it while the link is down, nor drop the identifier before that
+    /// event while the link is down.
+    fn connect(&self, connection: &Self::ConnectionId, private_data: &[u8]) -> Result<(), ProviderError>;
 }
 
 /// Reject reasons and defaults that belong to the transport, not to one provider.

@@ -257,4 +257,12 @@ impl Provider for Loopback {
     fn disconnect(&self, _connection: &()) -> Result<(), ProviderError> {
         Ok(())
     }
+
+    fn resolve(&self, _own: SocketAddr, _token: u64) -> Result<(), ProviderError> {
+        not_here("resolve")
+    }
+
+    fn connect(&self, _connection: &(), _private_data: &[u8]) -> Result<(), ProviderError> {
+        not_here("connect")
+    }
 }

@@ -174,6 +174,7 @@ impl<P: Provider> Provider for Metered<P> {
             ConnectionEvent::Established(token) => ConnectionEvent::Established(token),
             ConnectionEvent::Disconnected(token) => ConnectionEvent::Disconnected(token),
             ConnectionEvent::Failed(token, event) => ConnectionEvent::Failed(token, event),
+            ConnectionEvent::Resolved(token) => ConnectionEvent::Resolved(token),
             ConnectionEvent::TimewaitExit(token) => ConnectionEvent::TimewaitExit(token),
             ConnectionEvent::DeviceRemoval(token) => ConnectionEvent::DeviceRemoval(token),
             ConnectionEvent::AddressChange(token) => ConnectionEvent::AddressChange(token),
@@ -207,5 +208,13 @@ impl<P: Provider> Provider for Metered<P> {
 
     fn disconnect(&self, connection: &Self::ConnectionId) -> Result<(), ProviderError> {
         self.0.disconnect(connection)
+    }
+
+    fn resolve(&self, own: SocketAddr, token: u64) -> Result<Self::ConnectionId, ProviderError> {
+        self.0.resolve(own, token)
+    }
+
+    fn connect(&self, connection: &Self::ConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
+        self.0.connect(connection, private_data)
     }
 }

@@ -158,6 +158,7 @@ mod tests {
         links.refresh().unwrap();
         let device = |name: &str, netdev: &str| DeviceInfo {
             name: name.into(),
+            driver: crate::provider::DeviceDriver::Other,
             netdevs: vec![netdev.into()],
             addresses: Vec::new(),
         };

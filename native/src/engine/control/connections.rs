@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Control, Now, PollerHost};
 use crate::backend::Backend;
 use crate::engine::control::events::Event;
+use crate::engine::control::management::{DEVICE_GONE, EVENT_REJECTED, is_probe_request, is_probe_token};
 use crate::engine::control::port::Reason;
 use crate::engine::messages::{CloseReason, ConnectionKey, Epoch, Handle, NewQueuePair, PortId, ToPoller};
 use crate::engine::table::Table;
@@ -35,7 +36,7 @@ const WAIT_FOR_DISCONNECTED: Duration = Duration::from_millis(2_000);
 
 /// How long a disconnect of our own waits for news of the link. A queue pair often fails because the link is just going
 /// down, and is heard of first.
-const LINK_NEWS: Duration = Duration::from_millis(150);
+pub const LINK_NEWS: Duration = Duration::from_millis(150);
 
 /// How long an accepted connection may take to be confirmed.
 const WAIT_FOR_ESTABLISHED: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ const WAIT_FOR_ESTABLISHED: Duration = Duration::from_secs(30);
 const SENDS_PER_COMMAND: u32 = 2;
 
 /// Bit of a token that names a listener.
-const LISTENER_TOKEN: u64 = 1 << 63;
+pub const LISTENER_TOKEN: u64 = 1 << 63;
 
 /// Token of a port's listener.
 #[must_use]
@@ -207,9 +208,19 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     fn connection_event(&mut self, event: ConnectionEvent<P>, now: Now) {
         match event {
             ConnectionEvent::Request(request) => self.connect_requested(*request, now),
-            ConnectionEvent::Established(token) => self.established(token),
+            ConnectionEvent::Established(token) => {
+                self.heard_of(token, now);
+                self.established(token);
+            }
+            ConnectionEvent::Resolved(token) => self.probe_resolved(token, now),
+            ConnectionEvent::Failed(token, event) if is_probe_token(token) => self.probe_ended(token, event, now),
             ConnectionEvent::Disconnected(token) => self.host_gone(token, CloseReason::HostDisconnected),
-            ConnectionEvent::Failed(token, _) => self.host_gone(token, CloseReason::ConnectFailed),
+            ConnectionEvent::Failed(token, event) => {
+                if event == EVENT_REJECTED {
+                    self.heard_of(token, now);
+                }
+                self.host_gone(token, CloseReason::ConnectFailed);
+            }
             ConnectionEvent::TimewaitExit(token) => {
                 let Some(handle) = handle_of(token) else { return };
                 let waits = self.connections.table.get(handle);
@@ -217,9 +228,21 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     self.connections.table.remove(handle);
                 }
             }
+            ConnectionEvent::DeviceRemoval(token) if is_probe_token(token) => {
+                self.probe_ended(token, DEVICE_GONE, now);
+            }
             ConnectionEvent::DeviceRemoval(token) => self.device_removed(token, now),
             // A hint only: the address is resolved anew.
             ConnectionEvent::AddressChange(_) => self.levels_stale = true,
+        }
+    }
+
+    /// A message of a host arrived: the device's management queue pair lives. A disconnect is no proof, for the
+    /// connection manager reports its own timeout as one.
+    fn heard_of(&mut self, token: u64, now: Now) {
+        let connection = handle_of(token).and_then(|handle| self.connections.table.get(handle));
+        if let Some(port) = connection.map(|connection| connection.port) {
+            self.management_lives(port, now);
         }
     }
 
@@ -231,11 +254,15 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         };
         let id = port.id;
         let local = port.endpoint.as_ref().map(|endpoint| endpoint.ip);
+        let probe =
+            local.is_some_and(|ip| is_probe_request(&request.private_data, request.source, SocketAddr::new(ip, 0)));
         let wanted = port.state.wanted && self.quiesce.is_none();
+        let epoch = Epoch(port.state.epoch);
+        self.management_lives(id, now);
         let handle = self.connections.table.insert(Connection {
             id: request.connection,
             port: id,
-            epoch: Epoch(port.state.epoch),
+            epoch,
             poller: 0,
             source: request.source,
             local,
@@ -253,7 +280,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let connection = &mut self.connections.table[handle];
         self.provider
             .set_connection_token(&mut connection.id, connection_token(handle));
-        if self.connections.table.len() > CONNECTIONS_MAX {
+        if probe {
+            // Our own: answered, and not counted as anybody's.
+            self.connections.table[handle].stage = Stage::Rejecting {
+                status: RejectStatus::NoResources,
+            };
+            self.tell_host(handle, now);
+        } else if self.connections.table.len() > CONNECTIONS_MAX {
             self.reject(handle, RejectStatus::NoResources, "TooManyConnections", now);
         } else if !wanted {
             self.reject(handle, RejectStatus::NoResources, "NotServing", now);
@@ -535,8 +568,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 } else {
                     now.instant + LINK_NEWS
                 };
+                let port = connection.port;
                 connection.stage = Stage::Dropped { not_before };
                 self.connections.expect_by(not_before);
+                if let Some(port) = self.ports.get_mut(&port).filter(|_| !host_told_us) {
+                    port.management.failed(now.instant);
+                }
                 self.tell_host(key.0, now);
             }
             Stage::Adopting { .. } | Stage::Unaccepted { .. } => {
@@ -649,7 +686,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     }
 
     /// Before anything is sent: is the link really still up? Hints come late, errors that a dying link causes do not.
-    fn verify_links(&mut self) {
+    pub(super) fn verify_links(&mut self) {
         if !std::mem::replace(&mut self.links_verified, true) {
             // If it cannot be read, the level as last read holds.
             self.levels_stale |= self.links.reread().unwrap_or(true);
@@ -660,7 +697,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let Some(ip) = connection.local else { return false };
         let link_up = self.links.view().by_address(ip).is_some_and(crate::link::Link::is_up);
         // A port that moved to another address says nothing about the old one.
+        let deaf = |port: &super::port::Port<P>| port.management.dead;
+        // Through a dead management queue pair nothing gets out: what is to be said waits for a new one.
         link_up
+            && !self.ports.get(&connection.port).is_some_and(deaf)
             && self.ports.get(&connection.port).is_none_or(|port| {
                 port.path_usable() || port.endpoint.as_ref().map(|endpoint| endpoint.ip) != connection.local
             })
@@ -696,7 +736,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     self.tell(poller, ToPoller::Established(queue_pair));
                 }
                 Stage::Disconnecting { until } if until <= now.instant => {
+                    let port = connection.port;
                     self.connections.table.remove(handle);
+                    self.suspect_management(port, now);
                 }
                 Stage::Dropped { not_before } if not_before <= now.instant => self.tell_host(handle, now),
                 _ => {}

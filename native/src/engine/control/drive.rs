@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::arming::{Arming, ArmingRequest, Built, MemoryKind, Progress, Registered, WantedSizes};
 use super::connections::listener_token;
 use super::events::Event as Reported;
+use super::management::dead_message;
 use super::port::{Port, Reason};
 use super::{Control, EXIT_DEVICE_REMOVED, Now, PollerHost};
 use crate::backend::Backend;
@@ -31,6 +32,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// Feeds a port's lifecycle and carries out what it asks for. A reason given explains the phase it leads to.
     pub(super) fn feed(&mut self, id: PortId, event: Event, reason: Option<Reason>, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
+        if event == Event::DeviceRemoved {
+            port.management.device_lost();
+        }
         let before = port.state;
         let (state, actions) = reduce(&port.settings, &before, event, now.instant);
         port.state = state;
@@ -83,6 +87,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 self.pollers.tell_all(|| ToPoller::Resume(id, Epoch(epoch)));
                 self.recovered(id, now.instant);
                 self.admit_waiting(id, now);
+                self.watch_management(id, now);
             }
             Action::Drain { epoch, deadline } => {
                 let Some(port) = self.ports.get_mut(&id) else { return };
@@ -115,6 +120,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     wanted: wanted_sizes(spec),
                     counters: port.counters.clone(),
                 }));
+                if port.management.dead {
+                    self.gate_arming(id, now);
+                }
             }
             _ => {
                 let reason = Reason::new("PollersNotRunning", "poller threads do not run yet");
@@ -128,7 +136,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let busy: Vec<PortId> = self
             .ports
             .values()
-            .filter(|port| port.arming.is_some() || port.completing)
+            .filter(|port| (port.arming.is_some() && !self.is_gated(port)) || port.completing)
             .map(|port| port.id)
             .collect();
         for id in busy {
@@ -214,6 +222,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         self.recovered(id, now.instant);
         self.admit_waiting(id, now);
+        self.watch_management(id, now);
     }
 
     fn recovered(&mut self, id: PortId, now: Instant) {
@@ -401,6 +410,9 @@ fn default_reason<P: Provider>(before: &Phase, after: &Phase, port: &Port<P>) ->
         ),
         (_, Phase::Serving) => Reason::new("Serving", "all resources are there"),
         (_, Phase::Degraded { .. }) => Reason::new("MemoryPartlyRegistered", "memory is still missing"),
+        (_, Phase::Arming { .. } | Phase::Failed { .. }) if port.management.dead => {
+            Reason::new("ManagementQueuePairDead", dead_message(port))
+        }
         (_, Phase::Arming { .. }) => Reason::new("Arming", "building resources"),
         (Phase::Holding { .. }, Phase::Draining { .. }) => {
             Reason::new("HoldTimeOver", "the link did not come back within the hold time")

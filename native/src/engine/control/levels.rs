@@ -253,6 +253,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     fn link_changed(&mut self, id: PortId, up: bool, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
+        if !up {
+            port.management.path_lost();
+        }
         let statistics = &mut port.statistics;
         *(if up {
             &mut statistics.link_ups

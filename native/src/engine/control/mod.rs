@@ -10,6 +10,7 @@
 //! | `arming` | building a port's resources |
 //! | `port` | what a port is |
 //! | `connections` | connection identifiers and what may be said through them |
+//! | `management` | whether the device's management queue pair is alive |
 //! | `backings` | opening and closing namespaces' storage |
 //! | `model_builder` | the model that is published |
 //! | `pollers` | starting, telling and hearing pollers |
@@ -41,6 +42,7 @@ pub mod events;
 mod hosts;
 pub mod journal;
 mod levels;
+pub mod management;
 mod model_builder;
 mod pollers;
 pub mod port;
@@ -104,6 +106,8 @@ pub struct Control<P: Provider, B: Backend, H: PollerHost<P, B>> {
     ports: BTreeMap<PortId, Port<P>>,
     last_port: u32,
     connections: Connections<P>,
+    /// Serial number of the last probe of a management queue pair.
+    last_probe: u64,
     backings: Backings<B>,
     hosts: Hosts,
     journal: Journal,
@@ -144,6 +148,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             ports: BTreeMap::new(),
             last_port: 0,
             connections: Connections::new(),
+            last_probe: 0,
             backings: Backings::new(parts.backend),
             hosts: Hosts::default(),
             journal: Journal::default(),
@@ -180,6 +185,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.run_port_timers(now);
         self.advance_arming(now);
         self.connection_deadlines(now);
+        self.advance_management(more_connection_events, now);
         self.open_backings(now);
         self.advance_pollers(now);
         self.advance_quiesce(now);
@@ -197,7 +203,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let busy = self.backings.is_opening()
             || self.levels_stale
             || self.model_stale
-            || self.ports.values().any(|port| port.arming.is_some() || port.completing);
+            || self
+                .ports
+                .values()
+                .any(|port| (port.arming.is_some() && !self.is_gated(port)) || port.completing);
         if busy {
             return Some(now.instant);
         }
@@ -205,6 +214,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             .ports
             .values()
             .filter_map(|port| lifecycle::deadline(&port.settings, &port.state));
+        let management = self.ports.values().filter_map(|port| port.management.deadline());
         let mailboxes = self.pollers.has_waiting().then(|| now.instant + MAILBOX_RETRY);
         let others = [
             self.connections.deadline(),
@@ -214,7 +224,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             self.pollers.deadline(),
             mailboxes,
         ];
-        ports.chain(others.into_iter().flatten()).min()
+        ports.chain(management).chain(others.into_iter().flatten()).min()
     }
 
     /// Descriptors that become readable when there is something to do.
@@ -277,8 +287,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             self.reject_unwanted(now);
         }
         let connections = &self.connections;
-        self.ports
-            .retain(|id, port| !(port.removed && finished(port) && connections.of_port(*id) == 0));
+        self.ports.retain(|id, port| {
+            let held = connections.of_port(*id) + port.management.identifiers();
+            !(port.removed && finished(port) && held == 0)
+        });
     }
 
     fn reject_unwanted(&mut self, now: Now) {

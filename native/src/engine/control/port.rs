@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::arming::{Arming, MemoryJob};
+use super::management::Management;
 use super::stats::DurationHistogram;
 use crate::engine::counters::PortCounters;
 use crate::engine::messages::{PortId, PortResources, PortSizing};
@@ -143,6 +144,8 @@ pub struct Port<P: Provider> {
     /// Its listener. Kept while the link is down, so that requests find somebody right at link-up; replaced when the
     /// port arms.
     pub listener: Option<P::Listener>,
+    /// What it knows of its device's management queue pair.
+    pub management: Management<P>,
     /// Resources that are complete and about to be handed to the pollers.
     pub publishing: Vec<PortResources<P>>,
     /// Resources being built.
@@ -174,6 +177,7 @@ impl<P: Provider> Port<P> {
             unresolved: None,
             seen_flaps: (0, 0),
             listener: None,
+            management: Management::default(),
             publishing: Vec::new(),
             arming: None,
             completing: false,

@@ -129,7 +129,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 "completionQueues": queues,
                 "sharedReceiveQueues": queues,
                 "protectionDomains": port.epochs.len(),
-                "connectionIds": self.connections.of_port(port.id) + u64::from(port.listener.is_some()),
+                "connectionIds": self.connections.of_port(port.id)
+                    + port.management.identifiers()
+                    + u64::from(port.listener.is_some()),
             },
         })
     }

@@ -23,6 +23,8 @@ use crate::provider::sim::{
 use crate::subsystem::model::Model;
 use crate::subsystem::spec::{DesiredState, PollingMode};
 
+mod management;
+
 type SimPoller = Poller<SimProvider, HostBackend>;
 type Slots = Arc<Mutex<Vec<Option<SimPoller>>>>;
 
@@ -145,7 +147,8 @@ impl Node {
     fn serving_in(sim: SimWorld, listeners: &str) -> Self {
         let mut node = Self::in_world(sim);
         node.apply(&spec(1, listeners, MEMORY));
-        node.run(Duration::from_millis(400));
+        // Also past the first look at the management queue pair.
+        node.run(Duration::from_millis(500));
         node
     }
 

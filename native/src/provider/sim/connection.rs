@@ -52,6 +52,8 @@ pub(super) enum HostState {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) host: u64,
+    /// It is a connect of the engine's own: `host` means nothing.
+    pub(super) initiator: Option<u64>,
     pub(super) source: SocketAddr,
     pub(super) target: SocketAddr,
     pub(super) device: u64,
@@ -129,6 +131,10 @@ pub(super) enum QueuedEvent {
     ConnectionRemoval(u64),
     ListenerRemoval(u64),
     AddressChange(u64),
+    /// Of an initiator, by its own key, as the rest.
+    Resolved(u64),
+    InitiatorFailed(u64, u32),
+    InitiatorRemoval(u64),
 }
 
 impl QueuedEvent {
@@ -137,9 +143,13 @@ impl QueuedEvent {
             Self::Request(_) => Some(EventKind::Request),
             Self::Established(_) => Some(EventKind::Established),
             Self::Disconnected(_) => Some(EventKind::Disconnected),
-            Self::Failed(..) => Some(EventKind::Failed),
+            Self::Failed(..) | Self::InitiatorFailed(..) => Some(EventKind::Failed),
             Self::TimewaitExit(_) => Some(EventKind::TimewaitExit),
-            Self::ConnectionRemoval(_) | Self::ListenerRemoval(_) | Self::AddressChange(_) => None,
+            Self::ConnectionRemoval(_)
+            | Self::ListenerRemoval(_)
+            | Self::AddressChange(_)
+            | Self::Resolved(_)
+            | Self::InitiatorRemoval(_) => None,
         }
     }
 
@@ -152,7 +162,16 @@ impl QueuedEvent {
             | Self::TimewaitExit(key)
             | Self::ConnectionRemoval(key)
             | Self::AddressChange(key) => Some(key),
-            Self::ListenerRemoval(_) => None,
+            Self::ListenerRemoval(_) | Self::Resolved(_) | Self::InitiatorFailed(..) | Self::InitiatorRemoval(_) => {
+                None
+            }
+        }
+    }
+
+    pub(super) fn initiator(self) -> Option<u64> {
+        match self {
+            Self::Resolved(key) | Self::InitiatorFailed(key, _) | Self::InitiatorRemoval(key) => Some(key),
+            _ => None,
         }
     }
 }
@@ -217,7 +236,7 @@ impl World {
         self.signal_events();
     }
 
-    fn push_event(&mut self, event: QueuedEvent) {
+    pub(super) fn push_event(&mut self, event: QueuedEvent) {
         if let Some(kind) = event.kind() {
             if Faults::take(&mut self.faults.lose_next, kind) {
                 return;
@@ -432,6 +451,14 @@ impl World {
         for key in listeners {
             self.push_event(QueuedEvent::ListenerRemoval(key));
         }
+        let initiators = self.initiators.iter();
+        let initiators: Vec<u64> = initiators
+            .filter(|(_, one)| one.device == device && one.held)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in initiators {
+            self.push_event(QueuedEvent::InitiatorRemoval(key));
+        }
     }
 
     pub(super) fn announce_address_change(&mut self, device: u64) {
@@ -476,7 +503,11 @@ impl World {
         let Some(device) = device.and_then(|key| self.devices.get(&key)) else {
             return false;
         };
-        if !device.carries_messages() {
+        let passes = match connection.initiator {
+            None => device.carries_messages(),
+            Some(_) => device.carries_own_messages(),
+        };
+        if !passes {
             return false;
         }
         message.kind != MessageKind::Request || !self.backlog_full(connection.target)
@@ -578,6 +609,9 @@ impl World {
             (MessageKind::Reject(data), HostState::Connecting) => {
                 connection.answer_data = data;
                 connection.host_state = HostState::Rejected;
+                if let Some(initiator) = connection.initiator {
+                    self.initiator_answered(initiator, EVENT_REJECTED);
+                }
             }
             (MessageKind::DisconnectRequest, _) => {
                 if connection.host_state == HostState::Connected {

@@ -8,7 +8,7 @@ use super::faults::FaultPoint;
 use super::oracle::ViolationKind;
 use super::provider_error;
 use super::world::World;
-use crate::provider::{Arena, AsyncEvent, DeviceInfo, DeviceLimits, PortState, ProviderError, Sge};
+use crate::provider::{Arena, AsyncEvent, DeviceDriver, DeviceInfo, DeviceLimits, PortState, ProviderError, Sge};
 
 /// State of a device's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum LinkState {
 pub struct SimDeviceSpec {
     /// Device name, for example `rxe0`.
     pub name: String,
+    /// What the system lists as its driver.
+    pub driver: DeviceDriver,
     /// Its network interface.
     pub netdev: String,
     /// Its addresses.
@@ -40,6 +42,7 @@ impl SimDeviceSpec {
     pub fn new(name: &str, netdev: &str, address: IpAddr) -> Self {
         Self {
             name: name.to_owned(),
+            driver: DeviceDriver::SoftRoce,
             netdev: netdev.to_owned(),
             addresses: vec![address],
             limits: DeviceLimits {
@@ -97,6 +100,11 @@ impl Device {
     pub(super) fn carries_messages(&self) -> bool {
         self.carries_traffic() && !self.management_dead
     }
+
+    /// Connection manager messages from the device to itself pass: loss beyond the device does not matter.
+    pub(super) fn carries_own_messages(&self) -> bool {
+        self.present && !self.fatal && self.link != LinkState::Down && !self.management_dead
+    }
 }
 
 #[derive(Debug)]
@@ -144,6 +152,7 @@ impl World {
         present
             .map(|device| DeviceInfo {
                 name: device.spec.name.clone(),
+                driver: device.spec.driver,
                 netdevs: vec![device.spec.netdev.clone()],
                 addresses: device.spec.addresses.clone(),
             })

@@ -36,6 +36,10 @@ pub enum FaultPoint {
     Reject,
     /// `disconnect`.
     Disconnect,
+    /// `resolve`.
+    Resolve,
+    /// `connect`.
+    Connect,
 }
 
 impl FaultPoint {
@@ -55,6 +59,8 @@ impl FaultPoint {
             Self::Accept => "rdma_accept",
             Self::Reject => "rdma_reject",
             Self::Disconnect => "rdma_disconnect",
+            Self::Resolve => "rdma_resolve_addr",
+            Self::Connect => "rdma_connect",
         }
     }
 }

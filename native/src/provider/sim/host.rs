@@ -168,6 +168,7 @@ impl SimHost {
             let key = world.next_key();
             let connection = Connection {
                 host: self.key,
+                initiator: None,
                 source,
                 target,
                 device: 0,

@@ -37,6 +37,7 @@ mod descriptor;
 mod device;
 mod faults;
 mod host;
+mod initiator;
 mod oracle;
 mod provider;
 mod queue_pair;

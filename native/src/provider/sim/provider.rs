@@ -133,7 +133,13 @@ pub struct SimConnectionId {
 
 impl Drop for SimConnectionId {
     fn drop(&mut self) {
-        self.world.with(|world| world.drop_identifier(self.key));
+        self.world.with(|world| {
+            if world.initiators.contains_key(&self.key) {
+                world.drop_initiator(self.key);
+            } else {
+                world.drop_identifier(self.key);
+            }
+        });
     }
 }
 
@@ -365,6 +371,11 @@ impl Provider for SimProvider {
                 QueuedEvent::ConnectionRemoval(key) => ConnectionEvent::DeviceRemoval(token(key)),
                 QueuedEvent::ListenerRemoval(key) => ConnectionEvent::DeviceRemoval(world.listeners[&key].token),
                 QueuedEvent::AddressChange(key) => ConnectionEvent::AddressChange(token(key)),
+                QueuedEvent::Resolved(key) => ConnectionEvent::Resolved(world.initiators[&key].token),
+                QueuedEvent::InitiatorFailed(key, number) => {
+                    ConnectionEvent::Failed(world.initiators[&key].token, number)
+                }
+                QueuedEvent::InitiatorRemoval(key) => ConnectionEvent::DeviceRemoval(world.initiators[&key].token),
             })
         })
     }
@@ -406,5 +417,17 @@ impl Provider for SimProvider {
 
     fn disconnect(&self, connection: &SimConnectionId) -> Result<(), ProviderError> {
         self.world.with(|world| world.disconnect(connection.key))
+    }
+
+    fn resolve(&self, own: SocketAddr, token: u64) -> Result<SimConnectionId, ProviderError> {
+        let key = self.world.with(|world| world.resolve(own, token))?;
+        Ok(SimConnectionId {
+            world: self.world.clone(),
+            key,
+        })
+    }
+
+    fn connect(&self, connection: &SimConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
+        self.world.with(|world| world.connect_own(connection.key, private_data))
     }
 }

@@ -9,6 +9,7 @@ use super::descriptor::Signal;
 use super::device::{Device, Domain, LinkState, Region, SimDeviceSpec};
 use super::faults::{EventKind, FaultPoint, Faults, InterruptedReceive, TransmitWhileDown};
 use super::host::{Host, SimHost};
+use super::initiator::Initiator;
 use super::oracle::{Oracle, Violation};
 use super::provider::SimProvider;
 use super::queue_pair::{CompletionQueue, QueuePair, ReceiveQueue};
@@ -86,6 +87,7 @@ pub(super) struct World {
     pub(super) queue_pairs: BTreeMap<u32, QueuePair>,
     pub(super) listeners: BTreeMap<u64, Listener>,
     pub(super) connections: BTreeMap<u64, Connection>,
+    pub(super) initiators: BTreeMap<u64, Initiator>,
     pub(super) messages: VecDeque<Message>,
     pub(super) events: VecDeque<QueuedEvent>,
     pub(super) hosts: BTreeMap<u64, Host>,
@@ -115,6 +117,7 @@ impl World {
             queue_pairs: BTreeMap::new(),
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
+            initiators: BTreeMap::new(),
             messages: VecDeque::new(),
             events: VecDeque::new(),
             hosts: BTreeMap::new(),
@@ -171,7 +174,8 @@ impl World {
             completion_queues: self.completion_queues.len(),
             shared_receive_queues: self.receive_queues.len(),
             queue_pairs: self.queue_pairs.len(),
-            connection_ids: self.connections.values().filter(|one| one.identifier_held).count(),
+            connection_ids: self.connections.values().filter(|one| one.identifier_held).count()
+                + self.initiators.values().filter(|one| one.held).count(),
             listeners: self.listeners.len(),
         }
     }
@@ -361,6 +365,15 @@ impl SimWorld {
     #[must_use]
     pub fn management_dead(&self, name: &str) -> bool {
         self.with_device(name, |world, key| world.device(key).management_dead)
+    }
+
+    /// Kills the device's QP1, as a message of somebody else's does that is sent while the link is down. Only a device
+    /// that is removed and added again has a new one.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn kill_management(&self, name: &str) {
+        self.with_device(name, |world, key| world.device_mut(key).management_dead = true);
     }
 
     /// Adds an NVMe host with this source address.

@@ -22,6 +22,12 @@ const OPTION_ID_FAMILY_ONLY: i32 = 2;
 /// Failed reads of the event channel in a row after which it is left alone until it is next readable.
 const FAILED_READS_MAX: u32 = 16;
 
+/// Longest search for the way to one of our own addresses.
+const RESOLVE_TIMEOUT_MS: i32 = 1000;
+
+/// Queue pair number in connect requests of our own: there is none behind them, and the listener rejects them.
+const NO_QUEUE_PAIR: u32 = 1;
+
 /// Stands for a host without an IP address.
 const UNKNOWN_SOURCE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
@@ -117,12 +123,20 @@ impl EventChannel {
             kind::RDMA_CM_EVENT_TIMEWAIT_EXIT => ConnectionEvent::TimewaitExit(token()),
             kind::RDMA_CM_EVENT_DEVICE_REMOVAL => ConnectionEvent::DeviceRemoval(token()),
             kind::RDMA_CM_EVENT_ADDR_CHANGE => ConnectionEvent::AddressChange(token()),
+            kind::RDMA_CM_EVENT_ADDR_RESOLVED => {
+                // SAFETY: as above. The second half of `resolve`: finds a route and sends nothing.
+                if unsafe { sys::rdma_resolve_route(event.id, RESOLVE_TIMEOUT_MS) } == 0 {
+                    return None;
+                }
+                ConnectionEvent::Failed(token(), kind::RDMA_CM_EVENT_ROUTE_ERROR)
+            }
+            kind::RDMA_CM_EVENT_ROUTE_RESOLVED => ConnectionEvent::Resolved(token()),
             kind::RDMA_CM_EVENT_ADDR_ERROR
             | kind::RDMA_CM_EVENT_ROUTE_ERROR
             | kind::RDMA_CM_EVENT_CONNECT_ERROR
             | kind::RDMA_CM_EVENT_UNREACHABLE
             | kind::RDMA_CM_EVENT_REJECTED => ConnectionEvent::Failed(token(), event.event),
-            // Of the initiating side and of multicast: never ours.
+            // Of the initiating side with a queue pair, and of multicast: never ours.
             _ => return None,
         })
     }
@@ -220,6 +234,20 @@ impl EventChannel {
     }
 }
 
+impl EventChannel {
+    pub(super) fn resolve(self: &Arc<Self>, own: SocketAddr, token: u64) -> Result<VerbsConnectionId, ProviderError> {
+        let identifier = self.create_identifier(token)?;
+        let mut source = inventory::to_socket_address(SocketAddr::new(own.ip(), 0));
+        let mut target = inventory::to_socket_address(own);
+        let (source, target) = ((&raw mut source).cast(), (&raw mut target).cast());
+        // SAFETY: the identifier is alive; both addresses are as long as their family needs, and are copied.
+        if unsafe { sys::rdma_resolve_addr(identifier.as_ptr(), source, target, RESOLVE_TIMEOUT_MS) } != 0 {
+            return Err(error::last("rdma_resolve_addr"));
+        }
+        Ok(identifier)
+    }
+}
+
 /// The token in an identifier's context.
 ///
 /// # Safety
@@ -313,6 +341,28 @@ impl VerbsConnectionId {
         // SAFETY: alive; the private data outlives the call.
         if unsafe { sys::rdma_reject(self.as_ptr(), private_data.as_ptr().cast(), length) } != 0 {
             return Err(error::last("rdma_reject"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn connect(&self, private_data: &[u8]) -> Result<(), ProviderError> {
+        let Ok(length) = u8::try_from(private_data.len()) else {
+            return Err(error::own("rdma_connect", libc::EINVAL, "private data too long"));
+        };
+        let mut request = sys::rdma_conn_param {
+            private_data: private_data.as_ptr().cast(),
+            private_data_len: length,
+            responder_resources: 0,
+            initiator_depth: 0,
+            flow_control: 0,
+            retry_count: 0,
+            rnr_retry_count: 0,
+            srq: 0,
+            qp_num: NO_QUEUE_PAIR,
+        };
+        // SAFETY: alive; the private data outlives the call.
+        if unsafe { sys::rdma_connect(self.as_ptr(), &mut request) } != 0 {
+            return Err(error::last("rdma_connect"));
         }
         Ok(())
     }

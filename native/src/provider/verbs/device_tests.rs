@@ -408,6 +408,97 @@ fn the_link_going_down_and_up_is_told_by_async_events_and_by_the_port() {
     assert_eq!(target.provider.next_async_event(&target.device), None);
 }
 
+const OWN: u64 = 0xc000_0000_0000_0001;
+
+/// A connect of our own, to the moment before its request is sent.
+fn resolved(target: &Target) -> VerbsConnectionId {
+    let id = target.provider.resolve(SocketAddr::new(address(), PORT), OWN).unwrap();
+    match target.event() {
+        ConnectionEvent::Resolved(OWN) => id,
+        other => panic!("not resolved but {other:?}"),
+    }
+}
+
+/// The request of a connect of our own, if it arrives within 3 s; what else was heard meanwhile.
+fn own_request(target: &Target) -> (Option<Box<ConnectRequest<VerbsProvider>>>, Vec<String>) {
+    let began = Instant::now();
+    let mut heard = Vec::new();
+    while began.elapsed() < Duration::from_secs(3) {
+        match target.provider.next_connection_event() {
+            Some(ConnectionEvent::Request(request)) => return (Some(request), heard),
+            Some(other) => heard.push(format!("{other:?} after {:?}", began.elapsed())),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    (None, heard)
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn a_connect_of_our_own_reaches_our_own_listener_and_leaves_nothing_behind() {
+    let target = Target::new();
+    for _ in 0..50 {
+        let id = resolved(&target);
+        let began = Instant::now();
+        target.provider.connect(&id, b"a probe").unwrap();
+        let (request, heard) = own_request(&target);
+        let took = began.elapsed();
+        let request = request.unwrap_or_else(|| panic!("not seen; heard {heard:?}"));
+        assert_eq!((request.listener, request.source.ip()), (LISTENER, address()));
+        assert!(
+            request.private_data.starts_with(b"a probe"),
+            "{:?}",
+            request.private_data
+        );
+        target.provider.reject(&request.connection, &[]).unwrap();
+        match target.event() {
+            ConnectionEvent::Failed(OWN, 8) => {}
+            other => panic!("not rejected but {other:?}"),
+        }
+        eprintln!("seen after {took:?}");
+    }
+    let id = resolved(&target);
+    target.provider.connect(&id, b"a probe").unwrap();
+    let (request, _) = own_request(&target);
+    drop(id);
+    assert!(request.is_some());
+}
+
+/// Leaves the device useless: run it last, then delete and add the device.
+#[test]
+#[ignore = "needs a soft RDMA device to ruin, WEIR_TEST_RDMA_NETDEV, and the right to take it down"]
+fn a_message_while_the_link_is_down_ruins_the_device_and_a_connect_of_our_own_shows_it() {
+    let netdev = std::env::var("WEIR_TEST_RDMA_NETDEV").expect("WEIR_TEST_RDMA_NETDEV is set");
+    let set = |state: &str| {
+        let mut command = std::process::Command::new("ip");
+        let done = command.args(["link", "set", &netdev, state]).status().unwrap();
+        assert!(done.success());
+    };
+    let target = Target::new();
+    let fatal = resolved(&target);
+    set("down");
+    patiently("the port going down", || {
+        (target.provider.port_state(&target.device).unwrap() == PortState::Down).then_some(())
+    });
+    eprintln!("connect while down: {:?}", target.provider.connect(&fatal, b"fatal"));
+    std::thread::sleep(Duration::from_millis(500));
+    set("up");
+    patiently("the port coming up", || {
+        (target.provider.port_state(&target.device).unwrap() == PortState::Active).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    while let Some(event) = target.provider.next_connection_event() {
+        eprintln!("after link-up: {event:?}");
+    }
+    for attempt in 1..=2 {
+        let id = resolved(&target);
+        target.provider.connect(&id, b"a probe").unwrap();
+        let (request, heard) = own_request(&target);
+        eprintln!("attempt {attempt}: seen {}, heard {heard:?}", request.is_some());
+        assert!(request.is_none(), "the management queue pair lives");
+    }
+}
+
 #[test]
 #[ignore = "needs an RDMA device"]
 fn fifty_associations_leave_nothing_behind() {

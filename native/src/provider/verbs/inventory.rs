@@ -10,7 +10,7 @@ use std::ptr;
 use rdma_mummy_sys as sys;
 
 use super::error;
-use crate::provider::{DeviceInfo, ProviderError};
+use crate::provider::{DeviceDriver, DeviceInfo, ProviderError};
 
 const SYSFS: &str = "/sys/class/infiniband";
 
@@ -28,6 +28,7 @@ pub(super) fn devices() -> Result<Vec<DeviceInfo>, ProviderError> {
             addresses.sort_unstable();
             addresses.dedup();
             DeviceInfo {
+                driver: driver(Path::new(SYSFS), &name),
                 name,
                 netdevs,
                 addresses,
@@ -87,6 +88,15 @@ fn netdevs(sysfs: &Path, device: &str) -> Vec<String> {
     found.extend(fs::read_to_string(device.join("parent")).ok());
     let names: BTreeSet<String> = found.iter().map(|name| name.trim().to_owned()).collect();
     names.into_iter().filter(|name| !name.is_empty()).collect()
+}
+
+/// Only rxe has a `parent` attribute: the interface it was added to.
+fn driver(sysfs: &Path, device: &str) -> DeviceDriver {
+    if sysfs.join(device).join("parent").exists() {
+        DeviceDriver::SoftRoce
+    } else {
+        DeviceDriver::Other
+    }
 }
 
 /// (interface, address) pairs of this machine.
@@ -200,6 +210,8 @@ mod tests {
         fs::write(ndevs.join("2"), "rdma0.7\n").unwrap();
         fs::write(sysfs.path().join("rxe0/parent"), "rdma0\n").unwrap();
         assert_eq!(netdevs(sysfs.path(), "rxe0"), ["rdma0", "rdma0.7"]);
+        assert_eq!(driver(sysfs.path(), "rxe0"), DeviceDriver::SoftRoce);
+        assert_eq!(driver(sysfs.path(), "absent"), DeviceDriver::Other);
         assert_eq!(netdevs(sysfs.path(), "absent"), Vec::<String>::new());
     }
 

@@ -221,6 +221,14 @@ impl Provider for VerbsProvider {
     fn disconnect(&self, connection: &VerbsConnectionId) -> Result<(), ProviderError> {
         connection.disconnect()
     }
+
+    fn resolve(&self, own: SocketAddr, token: u64) -> Result<VerbsConnectionId, ProviderError> {
+        self.channel.get()?.resolve(own, token)
+    }
+
+    fn connect(&self, connection: &VerbsConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
+        connection.connect(private_data)
+    }
 }
 
 #[cfg(test)]
