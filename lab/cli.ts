@@ -66,6 +66,20 @@ program
   );
 
 program
+  .command('prometheus')
+  .description("start a Prometheus with the chart's monitors and alerts, and print where it is")
+  .addOption(new Option('--namespace <name>', 'where the chart is installed').default('weir-system'))
+  .addOption(new Option('--interval <duration>', 'how often rules are evaluated').default('15s'))
+  .option('--set <value...>', 'values of the chart, as helm takes them')
+  .action(async (options: { namespace: string; interval: string; set?: string[] }) => {
+    const values = Object.fromEntries(
+      (options.set ?? []).map((pair) => [pair.replace(/=.*/s, ''), pair.replace(/^[^=]*=/, '')]),
+    );
+    const { url } = await lab.startPrometheus({ ...options, values });
+    process.stdout.write(`${url}\n`);
+  });
+
+program
   .command('kubeconfig')
   .description("print the path of the administrator's kubeconfig")
   .action(() => {
@@ -123,7 +137,7 @@ try {
 }
 
 function printStatus(): void {
-  const { guests, controlPlane } = lab.status();
+  const { guests, controlPlane, prometheus } = lab.status();
   const line = (name: string, running: boolean, more: string): string =>
     `${name.padEnd(24)} ${(running ? 'running' : 'down').padEnd(8)} ${more}\n`;
   for (const { name, running, rdmaAddress, hostNqn } of guests) {
@@ -135,4 +149,5 @@ function printStatus(): void {
   if (controlPlane.every((part) => part.running)) {
     process.stdout.write(`${'kubeconfig'.padEnd(24)} ${lab.kubeconfigPath}\n`);
   }
+  if (prometheus !== undefined) process.stdout.write(line('prometheus', true, prometheus));
 }

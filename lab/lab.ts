@@ -14,6 +14,15 @@ import { hubArguments, lineArguments, lineSocket } from './guests/rdma-network.t
 import { guestDisk } from './images/guest-disk.ts';
 import { initialRamDisk } from './images/initial-ram-disk.ts';
 import { buildWeirImage, type ImageArchive } from './images/weir-image.ts';
+import { renderMonitoring } from './monitoring/chart.ts';
+import type { NodeEndpoint } from './monitoring/configuration.ts';
+import {
+  PROMETHEUS,
+  PrometheusClient,
+  prometheusUrl,
+  startPrometheus,
+  stopPrometheus,
+} from './monitoring/prometheus.ts';
 import { runDirectory } from './paths.ts';
 import { lineProgress, type Progress } from './progress.ts';
 import { goProgram, kubernetesBinaries } from './setup/binaries.ts';
@@ -35,10 +44,24 @@ export interface LabParts {
   nodes?: number;
 }
 
+/** What a Prometheus in the lab looks at. */
+export interface Monitoring {
+  /** Namespace that the chart is installed in. */
+  namespace: string;
+  /** Values of the chart that concern monitors and alerts. */
+  values?: Readonly<Record<string, string>>;
+  /** What else serves metrics on nodes. */
+  nodeEndpoints?: readonly NodeEndpoint[];
+  /** How often rules are evaluated; for example `2s`. Default: 15s. */
+  interval?: string;
+}
+
 /** What runs. */
 export interface LabStatus {
   guests: { name: string; running: boolean; rdmaAddress: string; hostNqn: string }[];
   controlPlane: { name: string; running: boolean }[];
+  /** Where Prometheus is, if it runs. */
+  prometheus?: string;
 }
 
 /** Absolute paths of the cluster's commands, and of the administrator's kubeconfig. */
@@ -96,6 +119,7 @@ export class Lab {
   /** Ends everything that runs. Logs stay until the next `up`. */
   async down(): Promise<void> {
     await Promise.all(this.#knownGuests().map((guest) => guest.stop()));
+    await stopPrometheus(this.#prometheus);
     await stopControlPlane(this.#controlPlane);
     if (existsSync(this.#controlPlane)) {
       for (const name of readdirSync(this.#controlPlane).filter((file) => !file.endsWith('.log'))) {
@@ -116,7 +140,36 @@ export class Lab {
         name,
         running: daemonPid(this.#controlPlane, name) !== undefined,
       })),
+      ...(daemonPid(this.#prometheus, PROMETHEUS) === undefined
+        ? {}
+        : { prometheus: prometheusUrl(this.#prometheus) }),
     };
+  }
+
+  /**
+   * Starts a Prometheus that looks at the cluster as the chart's monitors and rules say, in place of one that runs.
+   * The cluster must be up.
+   */
+  async startPrometheus(monitoring: Monitoring): Promise<PrometheusClient> {
+    const { helm } = await this.tools();
+    const url = await this.#progress.step('start Prometheus', async () =>
+      startPrometheus({
+        directory: runDirectory(PROMETHEUS),
+        controlPlane: this.#controlPlane,
+        plan: {
+          manifests: await renderMonitoring(helm, monitoring.namespace, monitoring.values),
+          nodeEndpoints: monitoring.nodeEndpoints ?? [],
+          interval: monitoring.interval ?? '15s',
+        },
+        progress: this.#progress,
+      }),
+    );
+    return new PrometheusClient(url);
+  }
+
+  /** Ends Prometheus; its log stays. */
+  async stopPrometheus(): Promise<void> {
+    await stopPrometheus(this.#prometheus);
   }
 
   /** Runs a command in a guest to its end. */
@@ -169,6 +222,10 @@ export class Lab {
     return join(this.directory, 'control-plane');
   }
 
+  get #prometheus(): string {
+    return join(this.directory, PROMETHEUS);
+  }
+
   get #guestsDirectory(): string {
     return join(this.directory, 'guests');
   }
@@ -180,10 +237,9 @@ export class Lab {
 
   /** Logs by name: `kube-apiserver`, …, `node-a/console`, `node-a/qemu`. */
   logs(): Record<string, string> {
-    const found: [string, string][] = logFiles(this.#controlPlane).map((file) => [
-      basename(file, '.log'),
-      join(this.#controlPlane, file),
-    ]);
+    const found: [string, string][] = [this.#controlPlane, this.#prometheus].flatMap((directory) =>
+      logFiles(directory).map((file): [string, string] => [basename(file, '.log'), join(directory, file)]),
+    );
     for (const guest of this.#knownGuests()) {
       for (const file of logFiles(guest.directory)) {
         found.push([`${guest.plan.name}/${basename(file, '.log')}`, join(guest.directory, file)]);

@@ -54,7 +54,7 @@ program
     // The dataplane's tests load the built core; so the build comes before everything in TypeScript.
     const built = await runLanes(
       [
-        [biomeStage, typesStage, generatedStage],
+        [biomeStage, typesStage, generatedStage, prometheusToolsStage],
         [toolchainStage, rustFormatStage, nativeBuildStage],
       ],
       logs,
@@ -70,14 +70,13 @@ program
     const results = await runLanes(
       [
         [
-          prometheusToolsStage,
           vitestStage('tests against the API server', 'cluster', {
             needs: [prometheusToolsStage.name],
             timeoutSeconds: 30 * minute,
           }),
           vitestStage('end to end in the lab', 'e2e', {
-            needs: [nativeBuildStage.name],
-            timeoutSeconds: 75 * minute,
+            needs: [nativeBuildStage.name, prometheusToolsStage.name],
+            timeoutSeconds: 80 * minute,
           }),
         ],
       ],

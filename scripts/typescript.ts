@@ -1,8 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { delimiter } from 'node:path';
+import { lineProgress } from '../lab/progress.ts';
+import { prometheusPrograms } from '../lab/setup/prometheus.ts';
 import { runLogged } from './child.ts';
 import { type Tally, tallyVitest } from './results.ts';
 import { commandStage, type Stage } from './stages.ts';
-import { ensurePackages } from './toolchain.ts';
 
 /** Format and lint. */
 export const biomeStage = commandStage('format and lint', ['biome', 'ci', '--error-on-warnings', '.'], {
@@ -19,11 +21,12 @@ export const generatedStage = commandStage(
   { timeoutSeconds: 120 },
 );
 
-/** Brings promtool, with which the chart's tests check its alerts. */
+/** Brings Prometheus and promtool, with which the alerts are tested; they are on PATH for later stages. */
 export const prometheusToolsStage: Stage = {
   name: 'prometheus tools',
   run: async (logFile) => {
-    await ensurePackages(['prometheus'], logFile);
+    const directory = await prometheusPrograms(lineProgress((line) => appendFileSync(logFile, `${line}\n`)));
+    if (directory !== '') process.env['PATH'] = `${process.env['PATH']}${delimiter}${directory}`;
     return { passed: 1, failed: 0 };
   },
 };
