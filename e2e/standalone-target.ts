@@ -6,6 +6,11 @@ import { type CommandResult, type GuestShell, mustExec, type RunningCommand } fr
 /** What is written to the configuration file: an object in the form of the file, or text as it is. */
 export type Configuration = string | Readonly<Record<string, unknown>>;
 
+/** How its container differs from a privileged one. */
+export interface StandaloneOptions {
+  readonly withoutCapabilities?: readonly string[];
+}
+
 /** One standalone dataplane in a container on the node's network. */
 export class StandaloneTarget {
   /** Lines of its log so far. */
@@ -14,13 +19,21 @@ export class StandaloneTarget {
   readonly #guest: string;
   readonly #name: string;
   readonly #metricsPort: number;
+  readonly #options: StandaloneOptions;
   #running: RunningCommand | undefined;
 
-  constructor(shell: GuestShell, guest: string, name: string, metricsPort: number) {
+  constructor(
+    shell: GuestShell,
+    guest: string,
+    name: string,
+    metricsPort: number,
+    options: StandaloneOptions = {},
+  ) {
     this.#shell = shell;
     this.#guest = guest;
     this.#name = name;
     this.#metricsPort = metricsPort;
+    this.#options = options;
   }
 
   /** Writes the file as an editor does: beside it, then renamed over it. */
@@ -46,6 +59,7 @@ export class StandaloneTarget {
       this.#guest,
       [
         ...['ctr', '--namespace', 'k8s.io', 'run', '--rm', '--net-host', '--privileged'],
+        ...(this.#options.withoutCapabilities ?? []).map((capability) => `--cap-drop=${capability}`),
         ...['--mount', `type=bind,src=${this.#directory},dst=/etc/weir,options=rbind:ro`],
         ...['--mount', 'type=bind,src=/var/lib/weir,dst=/var/lib/weir,options=rbind:rw'],
         ...[image, this.#name, '/opt/weir/bin/weir-dataplane', '--config', '/etc/weir/target.yaml'],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { connectInFlightAt, countIoErrors, countReconnects } from './host-log.ts';
+import { connectInFlightAt, countIoErrors, countReconnects, toldAfter } from './host-log.ts';
 
 const at = (atMs: number, text: string) => ({ atMs, text: `<6>[   12.345678] ${text}` });
 
@@ -58,5 +58,20 @@ describe('countIoErrors', () => {
 
   it('counts what reached a user of the disk, not what was retried on another path', () => {
     expect(countIoErrors(lines, 'nvme0n1')).toBe(2);
+  });
+});
+
+describe('toldAfter', () => {
+  const lines = [
+    at(100, 'nvme nvme0: starting error recovery'),
+    at(900, 'nvme nvme0: starting error recovery'),
+  ];
+
+  it('is the time until the host knew of its lost connection', () => {
+    expect(toldAfter(lines, 600)).toBe(300);
+  });
+
+  it('says nothing of a host that knew before', () => {
+    expect(toldAfter(lines, 1000)).toBeUndefined();
   });
 });

@@ -35,6 +35,7 @@ export class HostLog {
 // What the kernel's nvme-rdma says (drivers/nvme/host/rdma.c): when it waits, and how an attempt ended.
 const RECONNECT_WAIT = /nvme nvme\d+: Reconnecting in (\d+) seconds/;
 const ATTEMPT_ENDED = /nvme nvme\d+: (?:Failed reconnect attempt|Successfully reconnected|Removing ctrl)/;
+const CONNECTION_LOST = /nvme nvme\d+: starting error recovery/;
 const RECONNECTED = /nvme nvme\d+: Successfully reconnected/;
 /** An error that reached a user of the disk. Errors of one path, which multipath retries, name that path. */
 const IO_ERROR = /(?:I\/O error, dev|Buffer I\/O error on dev) (nvme\d+n\d+)\b/;
@@ -62,4 +63,10 @@ export function countReconnects(lines: readonly HostLogLine[]): number {
 /** I/O errors of a namespace that the block layer reported to its users. */
 export function countIoErrors(lines: readonly HostLogLine[], device: string): number {
   return lines.filter(({ text }) => IO_ERROR.exec(text)?.[1] === device).length;
+}
+
+/** Milliseconds from a moment until the host knew that its connection was lost; `undefined` when it was not then. */
+export function toldAfter(lines: readonly HostLogLine[], sinceMs: number): number | undefined {
+  const told = lines.find(({ atMs, text }) => atMs >= sinceMs && CONNECTION_LOST.test(text));
+  return told === undefined ? undefined : told.atMs - sinceMs;
 }

@@ -17,6 +17,8 @@ const flapSchema = z.object({
   hostIoErrors: z.int().nonnegative(),
   /** The host had a connect of its own under way when the fault ended, by its kernel log. */
   hostConnectInFlight: z.boolean(),
+  /** From the end of the fault until the host knew that its connection was lost, by its kernel log; null: it knew before, or never had to. */
+  hostToldAfterUpMs: milliseconds.nullable(),
   /** From the end of the fault until the port was `Serving`, by the dataplane's log; null: not, or not known. */
   portServingAfterUpMs: milliseconds.nullable(),
   /** Times that the host gave up its connection and made a new one. */
@@ -92,6 +94,8 @@ export const scenarioRecordSchema = z.object({
   limits: limitsSchema,
   /** The device's management queue pair was dead after the scenario, and the device had to be made anew. */
   managementQueuePairDied: z.boolean(),
+  /** Processes that wanted a processor of this machine, averaged over the last minute of the run: guests are slow when it is busy. */
+  machineLoad: z.number().nonnegative(),
   /** Kernel of the guests, and when the scenario began. */
   kernel: z.string(),
   startedAt: z.iso.datetime(),

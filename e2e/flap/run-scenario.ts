@@ -1,4 +1,5 @@
 /** One scenario on one target: a host, verified I/O, and a fault again and again. */
+import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type FioRun, startFio } from '../fio.ts';
 import { type EndToEnd, NODE } from '../fixture.ts';
@@ -9,7 +10,7 @@ import { waitUntil } from '../wait-until.ts';
 import { servingAfter } from './dataplane-log.ts';
 import type { FlapTarget } from './flap-target.ts';
 import { guestClockOffset } from './guest-clock.ts';
-import { connectInFlightAt, countIoErrors, countReconnects, HostLog } from './host-log.ts';
+import { connectInFlightAt, countIoErrors, countReconnects, HostLog, toldAfter } from './host-log.ts';
 import { fitSlope } from './line-fit.ts';
 import { healDevice } from './rdma-device.ts';
 import type { FlapRecord, ResourceCounts, ScenarioRecord } from './report.ts';
@@ -53,6 +54,7 @@ export async function runScenario(
     rssSlope: null,
     limits: scenario.limits(count),
     managementQueuePairDied: false,
+    machineLoad: 0,
     kernel: '',
     startedAt: new Date().toISOString(),
     rate: { binMs: RATE_BIN_MS, finished: [], outages: [] },
@@ -83,6 +85,7 @@ export function describeFlap(flap: FlapRecord): string {
   ];
   if (flap.portServingAfterUpMs !== null)
     parts.push(`port serves after ${seconds(flap.portServingAfterUpMs)} s`);
+  if (flap.hostToldAfterUpMs !== null) parts.push(`host told after ${seconds(flap.hostToldAfterUpMs)} s`);
   if (flap.hostConnectInFlight) parts.push('the host was connecting by itself');
   if (flap.reconnects > 0) parts.push(`${flap.reconnects} reconnects`);
   if (flap.hostIoErrors > 0) parts.push(`${flap.hostIoErrors} I/O ERRORS`);
@@ -161,6 +164,7 @@ class ScenarioRun {
       stallAfterUpMs: stallAfterUpMs ?? null,
       hostIoErrors: countIoErrors(lines, this.#device),
       hostConnectInFlight: connectInFlightAt(lines, upAtMs),
+      hostToldAfterUpMs: toldAfter(lines, upAtMs) ?? null,
       portServingAfterUpMs: await this.#portServing(upAtMs),
       reconnects: countReconnects(lines),
       remarks: this.#remarks,
@@ -176,6 +180,7 @@ class ScenarioRun {
   /** Ends I/O in good order and compares what the target holds with what it held before. */
   async conclude(): Promise<void> {
     const { fio } = this.#started();
+    this.#record.machineLoad = loadavg()[0] ?? 0;
     this.#record.leaks = await this.#settledLeaks();
     const result = await fio.stop();
     this.#record.verifyErrors = result.verifyErrors;

@@ -1,8 +1,8 @@
 import { planGuest } from '../../../lab/guests/plan.ts';
 import { NODE } from '../../fixture.ts';
 import { waitUntil } from '../../wait-until.ts';
-import { LINK_LIMITS, type Scenario } from '../scenario.ts';
-import { setAddress } from './address.ts';
+import type { Scenario } from '../scenario.ts';
+import { ADDRESS_LIMITS, setAddress } from './address.ts';
 
 /** In the network that the example's listener is given by. */
 const OTHER_ADDRESS = '10.9.0.101';
@@ -17,7 +17,7 @@ export const addressChange: Scenario = {
   says: `the node's address becomes ${OTHER_ADDRESS}, which the listener (given by its network) follows: the host connects there and goes on; then back`,
   targets: ['weir'],
   upSeconds: 8,
-  limits: () => LINK_LIMITS,
+  limits: () => ADDRESS_LIMITS,
   fault: ({ shell, host, target, completed, remark }) => ({
     begin: async () => {
       await setAddress(shell, 'del', `${own}/24`);
