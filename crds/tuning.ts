@@ -82,6 +82,14 @@ export const linkSchema = z
       })
       .prefault({})
       .describe('Registration of memory with the RDMA device after a link came up.'),
+    recreateSoftDevice: z
+      .enum(['Never', 'WhenManagementQueuePairDead'])
+      .default('Never')
+      .describe(
+        'Whether Weir deletes and adds a soft RDMA device (rxe) when its management queue pair is dead, which nothing else cures. ' +
+          'The dataplane then leaves with exit code 76, and its next start re-creates the device, at most three times in a row. ' +
+          'Its pod gets the capability NET_ADMIN for it.',
+      ),
   })
   .prefault({})
   .describe('What happens when a link goes down and comes back.');

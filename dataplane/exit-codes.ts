@@ -10,6 +10,8 @@ export const exitCodes = {
   software: 70,
   /** An RDMA device was removed: a fresh process is needed. The core ends the process itself. */
   deviceRemoved: 75,
+  /** A soft RDMA device is to be made anew by the next process. The core ends the process itself. */
+  recreateDevice: 76,
   /** The configuration file cannot be used at the start. */
   configuration: 78,
 } as const;

@@ -71,6 +71,8 @@ function describe(event: CoreEvent): string {
       return `listener ${known.listener}: memory registration ${known.result}`;
     case 'drainFinished':
       return `listener ${known.listener}: drain ${known.result} after ${known.durationMs} ms`;
+    case 'softDeviceRecreation':
+      return `re-creation of soft RDMA device ${known.device} on ${known.netdev} ${known.result}`;
     case 'backendError':
       return `namespace ${known.nsid} of ${known.subsystem}: backend error ${known.errno}`;
     case 'drained':

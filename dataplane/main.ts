@@ -16,7 +16,7 @@ const code = await run({
   argv: process.argv.slice(2),
   environment: process.env,
   rootDirectory: dirname(dirname(fileURLToPath(import.meta.url))),
-  openCore: (libraryPath, nodeName) => NativeCore.open(libraryPath, nodeName),
+  openCore: (libraryPath, nodeName, stateDirectory) => NativeCore.open(libraryPath, nodeName, stateDirectory),
   print: (text) => process.stderr.write(text),
   createLogger,
   onStopSignal: (listener) => {

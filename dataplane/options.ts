@@ -16,6 +16,8 @@ export interface Options {
   metricsAddress: MetricsAddress;
   coreLibrary: string;
   logLevel: LogLevel;
+  /** Where the core leaves notes for the next process; without, no device is made anew. */
+  stateDirectory: string | undefined;
   /** Overrides `link.drainTimeoutSeconds` of the desired state when the process leaves. */
   drainTimeoutSeconds: number | undefined;
 }
@@ -66,6 +68,10 @@ export function parseOptions(
       new Option('--log-level <level>', 'least level that is logged').choices(logLevels).default('info'),
     )
     .option(
+      '--state-directory <directory>',
+      'outlives the process; needed for link.recreateSoftDevice: the next start finds there what to do',
+    )
+    .option(
       '--drain-timeout-seconds <seconds>',
       'longest wait for in-flight I/O when leaving (default: link.drainTimeoutSeconds of the desired state)',
       drainTimeout,
@@ -81,6 +87,7 @@ export function parseOptions(
       metricsAddress: flags.metricsAddress,
       coreLibrary: flags.coreLibrary,
       logLevel: flags.logLevel,
+      stateDirectory: flags.stateDirectory,
       drainTimeoutSeconds: flags.drainTimeoutSeconds,
     };
   } catch (error) {
@@ -96,6 +103,7 @@ interface Flags {
   metricsAddress: MetricsAddress;
   coreLibrary: string;
   logLevel: LogLevel;
+  stateDirectory?: string;
   drainTimeoutSeconds?: number;
 }
 

@@ -21,7 +21,7 @@ export interface Surroundings {
   environment: Readonly<Record<string, string | undefined>>;
   /** Where Weir is installed. */
   rootDirectory: string;
-  openCore(libraryPath: string, nodeName: string): Core;
+  openCore(libraryPath: string, nodeName: string, stateDirectory: string | undefined): Core;
   /** Text for the person at the terminal. */
   print(text: string): void;
   createLogger: typeof createLogger;
@@ -75,7 +75,7 @@ async function serve(
   const source = await openSource(options.source, version);
   const { identity } = source;
   const logger = surroundings.createLogger(options.logLevel, identity);
-  const core = surroundings.openCore(options.coreLibrary, identity.node);
+  const core = surroundings.openCore(options.coreLibrary, identity.node, options.stateDirectory);
   let server: Server | undefined;
   try {
     const dataplane = new Dataplane(core, logger, identity, version);

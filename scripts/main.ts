@@ -132,7 +132,7 @@ program
     "write what is generated: CRDs, the chart's copy, API reference, the port's life from its reducer",
   )
   .action(async () => {
-    const generator = [process.execPath, join(repositoryRoot, 'crds/generate.ts')];
+    const generator = [process.execPath, join(repositoryRoot, 'scripts/generate/main.ts')];
     process.exitCode = await runVisible(generator);
     if (process.exitCode !== 0) return;
     const logFile = join(makeLogDirectory('generate', new Date()), 'port-lifecycle.log');

@@ -67,6 +67,11 @@ export class EventStory {
         const note = `RDMA device ${known.device}: ${known.message}`;
         return [{ type: 'Warning', reason: 'DeviceFatal', subject: known.device, note, action: 'Serve' }];
       }
+      case 'softDeviceRecreation': {
+        const note = `RDMA device ${known.device} on ${known.netdev}: re-creation ${known.result}: ${known.message}`;
+        const type = known.result === 'succeeded' ? 'Normal' : 'Warning';
+        return [{ type, reason: 'SoftDeviceRecreation', subject: known.device, note, action: 'Recreate' }];
+      }
       case 'applyProblem': {
         const reason = known.reason === '' ? 'ApplyProblem' : known.reason;
         const note = `${known.field}: ${known.message}`;

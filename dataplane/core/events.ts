@@ -71,6 +71,12 @@ const knownEventSchema = z.discriminatedUnion('type', [
     queuePairs: number,
   }),
   event('deviceFatal', { device: text, message: text }),
+  event('softDeviceRecreation', {
+    device: text,
+    netdev: text,
+    result: z.enum(['requested', 'refused', 'succeeded', 'failed']),
+    message: text,
+  }),
   event('backendError', { subsystem: text, nsid: number, errno: number }),
   event('drained', { result: text }),
   event('fatal', { message: text }),

@@ -46,10 +46,15 @@ export class NativeCore implements Core {
     this.#wake.on('error', () => undefined);
   }
 
-  /** Loads the library and starts the core. @throws {CoreError} */
-  static open(libraryPath: string, nodeName: string): NativeCore {
+  /**
+   * Loads the library and starts the core. What the process before left a note to do in the state directory is
+   * done first.
+   *
+   * @throws {CoreError}
+   */
+  static open(libraryPath: string, nodeName: string, stateDirectory?: string): NativeCore {
     const library = loadCoreLibrary(libraryPath);
-    const options = Buffer.from(JSON.stringify({ nodeName, eventRingBytes }));
+    const options = Buffer.from(JSON.stringify({ nodeName, eventRingBytes, stateDirectory }));
     const error = errorBuffer();
     const handle: [unknown] = [null];
     const code = library.open(options, options.length, handle, error, error.length);

@@ -11,4 +11,5 @@ pub mod link;
 pub mod nvme;
 pub mod provider;
 pub mod runtime;
+pub mod soft_device;
 pub mod subsystem;

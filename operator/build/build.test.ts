@@ -26,7 +26,7 @@ interface PodTemplate {
         ports: { containerPort: number }[];
       },
     ];
-    volumes: { name: string; hostPath: { path: string; type: string } }[];
+    volumes: { name: string; hostPath?: { path: string; type: string }; emptyDir?: object }[];
   };
 }
 
@@ -78,7 +78,7 @@ describe("a dataplane's pod", () => {
   it('asks a device plugin for its devices, and then mounts none itself', () => {
     const { containers, volumes } = template().spec;
     expect(containers[0].resources.limits['rdma/shared']).toBe('1');
-    expect(volumes.map(({ hostPath }) => hostPath.path)).toEqual(['/var/lib/weir']);
+    expect(volumes.map(({ hostPath }) => hostPath?.path)).toEqual(['/var/lib/weir']);
   });
 
   it.each(['HostDevices', 'Privileged'] as const)(
@@ -109,6 +109,22 @@ describe("a dataplane's pod", () => {
       '/var/lib/weir',
       '/dev/vdb',
     ]);
+  });
+
+  it('may re-create soft RDMA devices only if the target says so', () => {
+    for (const [recreateSoftDevice, asked] of [
+      ['Never', false],
+      ['WhenManagementQueuePairDead', true],
+    ] as const) {
+      const { containers, volumes } = template({ link: { recreateSoftDevice } }).spec;
+      const capabilities = containers[0].securityContext['capabilities'] as { add: string[] };
+      expect(capabilities.add.includes('NET_ADMIN')).toBe(asked);
+      expect(containers[0].args.includes('--state-directory')).toBe(asked);
+      const state = volumes.find(({ emptyDir }) => emptyDir !== undefined);
+      expect(state !== undefined).toBe(asked);
+      const mount = containers[0].volumeMounts.find(({ name }) => name === state?.name);
+      expect(mount?.mountPath).toBe(asked ? containers[0].args.at(-1) : undefined);
+    }
   });
 
   it('learns its node, its target and its port', () => {

@@ -46,8 +46,16 @@ function seccompProfile(profile: string) {
   return path.length === 0 ? { type } : { type, localhostProfile: path.join('/') };
 }
 
+/** Where the dataplane leaves notes for its next start: it outlives the container, and goes with the pod. */
+const STATE_DIRECTORY = '/var/lib/weir-state';
+const STATE_VOLUME = 'state';
+
+function recreatesSoftDevice(spec: NvmeofTargetSpec): boolean {
+  return spec.link.recreateSoftDevice !== 'Never';
+}
+
 /** Root, because verbs devices and hostPath files belong to root; but with one capability and nothing writable. */
-function securityContext(settings: DataplaneSettings) {
+function securityContext(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
   if (settings.deviceAccess === 'Privileged') {
     return { privileged: true, readOnlyRootFilesystem: true, runAsUser: 0 };
   }
@@ -57,7 +65,8 @@ function securityContext(settings: DataplaneSettings) {
     readOnlyRootFilesystem: true,
     runAsUser: 0,
     // Registered memory is locked memory; with this the limit on it does not apply.
-    capabilities: { drop: ['ALL'], add: ['IPC_LOCK'] },
+    // Deleting and adding RDMA devices takes the right to change the node's network: given only to those who ask.
+    capabilities: { drop: ['ALL'], add: ['IPC_LOCK', ...(recreatesSoftDevice(spec) ? ['NET_ADMIN'] : [])] },
     seccompProfile: seccompProfile(settings.seccompProfile),
   };
 }
@@ -82,6 +91,7 @@ function container(
       ...['--namespace', target.namespace],
       ...['--metrics-address', `0.0.0.0:${port}`],
       ...['--log-level', settings.logLevel],
+      ...(recreatesSoftDevice(spec) ? ['--state-directory', STATE_DIRECTORY] : []),
     ],
     // The name of the dataplane's own object follows from these two: see targetNodeName in crds/object-names.ts.
     env: [
@@ -96,8 +106,11 @@ function container(
     livenessProbe: probe('/healthz', 'metrics', 10, 6),
     readinessProbe: probe('/readyz', 'metrics', 5, 2),
     resources: resources(spec, settings),
-    securityContext: securityContext(settings),
-    volumeMounts: hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),
+    securityContext: securityContext(spec, settings),
+    volumeMounts: [
+      ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),
+      ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, mountPath: STATE_DIRECTORY }] : []),
+    ],
     terminationMessagePolicy: 'FallbackToLogsOnError',
   };
 }
@@ -119,7 +132,10 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
       ? {}
       : { imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })) }),
     containers: [container(target, spec, settings, port)],
-    volumes: hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),
+    volumes: [
+      ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),
+      ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, emptyDir: { sizeLimit: '1Mi' } }] : []),
+    ],
   };
 }
 

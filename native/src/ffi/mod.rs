@@ -13,6 +13,7 @@
 use std::ffi::c_char;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::host::HostBackend;
+use crate::engine::control::events::Event;
 use crate::link::Monitor;
 use crate::provider::verbs::VerbsProvider;
 use crate::runtime::{Core, CoreOptions, ExitProcess};
+use crate::soft_device::{self, ByNotes, KernelLinks};
 use crate::subsystem::spec::DesiredState;
 use crate::subsystem::validate::SpecError;
 
@@ -75,6 +78,9 @@ struct OpenOptions {
     /// Processors to pin pollers to, round and round.
     #[serde(default)]
     poller_processors: Vec<usize>,
+    /// Where notes for the next process are kept.
+    #[serde(default)]
+    state_directory: Option<PathBuf>,
 }
 
 fn default_event_ring_bytes() -> usize {
@@ -93,7 +99,9 @@ pub extern "C" fn weir_abi_version() -> u32 {
     ABI_VERSION
 }
 
-/// Opens a core that serves nothing yet. Options: `{"nodeName": "…", "eventRingBytes": 1048576}`, both optional.
+/// Opens a core that serves nothing yet. Options: `{"nodeName": "…", "eventRingBytes": 1048576, "stateDirectory":
+/// "…"}`, all optional. Without a state directory, one that outlives the process, no soft RDMA device is made anew.
+/// With one, what the process before asked for is done first: that takes up to 30 s, once.
 ///
 /// # Safety
 /// `options` names `options_len` readable bytes, `core` a writable pointer, `error` `error_capacity` writable bytes or
@@ -127,12 +135,29 @@ fn open(options: &[u8]) -> Result<Core, Failure> {
     }
     let system = |error: std::io::Error| Failure::new(Failure::SYSTEM, error.to_string());
     let links = Monitor::open().map_err(system)?;
+    let directory = options.state_directory.as_deref();
+    let recreated = directory.map(|directory| soft_device::carry_out(directory, &KernelLinks));
     let options = CoreOptions {
         event_ring_bytes: options.event_ring_bytes,
         poller_processors: options.poller_processors,
         exit: Arc::new(ExitProcess),
+        recreation: directory.map(|directory| Box::new(ByNotes::new(directory, KernelLinks)) as _),
+        reports: recreated.into_iter().flatten().map(recreation_report).collect(),
     };
     Core::start(VerbsProvider::new(), HostBackend::new(), Box::new(links), options).map_err(system)
+}
+
+fn recreation_report(outcome: soft_device::Outcome) -> Event {
+    let (result, message) = match outcome.error {
+        None => ("succeeded", "the device was deleted and added".to_owned()),
+        Some(error) => ("failed", error),
+    };
+    Event::SoftDeviceRecreation {
+        device: outcome.device.device,
+        netdev: outcome.device.netdev,
+        result,
+        message,
+    }
 }
 
 /// Takes over `{"generation": N, "spec": {…}}`. Schema and bounds are checked here; a refused one changes nothing. The

@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use super::wait::wait;
 use crate::backend::Backend;
 use crate::engine::control::events::{Event, Level, Report};
-use crate::engine::control::{Control, EXIT_DEVICE_REMOVED, Now, PollerHost};
+use crate::engine::control::{Control, EXIT_DEVICE_REMOVED, EXIT_RECREATE_DEVICE, Now, PollerHost};
 use crate::provider::Provider;
 use crate::subsystem::spec::DesiredState;
 
@@ -140,10 +140,16 @@ fn take_commands<P: Provider, B: Backend, H: PollerHost<P, B>>(
 }
 
 fn exit_message(code: i32) -> String {
-    if code == EXIT_DEVICE_REMOVED {
-        "an RDMA device was removed; the process ends so that the kernel can let go of it".to_owned()
-    } else {
-        format!("the process ends with code {code}")
+    match code {
+        EXIT_DEVICE_REMOVED => {
+            "an RDMA device was removed; the process ends so that the kernel can let go of it".to_owned()
+        }
+        EXIT_RECREATE_DEVICE => {
+            "the management queue pair of a soft RDMA device is dead; the process ends so that the next one can make \
+             the device anew"
+                .to_owned()
+        }
+        _ => format!("the process ends with code {code}"),
     }
 }
 

@@ -15,10 +15,12 @@ use super::fatal::{Fatal, ProcessExit};
 use super::poller_threads::PollerThreads;
 use super::snapshot::Snapshot;
 use crate::backend::Backend;
+use crate::engine::control::events::Event;
 use crate::engine::control::{Control, ControlParts};
 use crate::engine::mailbox::Wake;
 use crate::link::LinkSource;
 use crate::provider::Provider;
+use crate::soft_device::Recreation;
 use crate::subsystem::spec::DesiredState;
 
 /// How long closing may take before what does not finish is left behind.
@@ -33,6 +35,10 @@ pub struct CoreOptions {
     pub poller_processors: Vec<usize>,
     /// Ends the process.
     pub exit: Arc<dyn ProcessExit>,
+    /// Makes soft RDMA devices anew.
+    pub recreation: Option<Box<dyn Recreation>>,
+    /// What there is to report from before the start: told with the first desired state.
+    pub reports: Vec<Event>,
 }
 
 /// Why a call is refused.
@@ -79,7 +85,10 @@ impl Core {
             links,
             poller_host,
             exit_when_device_removed: true,
+            recreation: options.recreation,
+            reports: options.reports,
         });
+
         let snapshot = Snapshot::new(control.statistics(0).to_string());
         let shared = Arc::new(Shared {
             commands: Mutex::default(),

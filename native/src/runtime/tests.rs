@@ -28,6 +28,8 @@ fn options(exits: &Arc<Exits>) -> CoreOptions {
         event_ring_bytes: 1 << 20,
         poller_processors: vec![0],
         exit: Arc::clone(exits) as _,
+        recreation: None,
+        reports: Vec::new(),
     }
 }
 

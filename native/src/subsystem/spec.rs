@@ -297,6 +297,18 @@ pub struct LinkSpec {
     pub up_stabilization_milliseconds: u32,
     /// Registration of memory after link-up.
     pub memory_registration: MemoryRegistrationSpec,
+    /// Whether a soft RDMA device is deleted and added when that is the only cure.
+    pub recreate_soft_device: RecreateSoftDevice,
+}
+
+/// When a soft RDMA device is deleted and added, which takes a restart of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum RecreateSoftDevice {
+    /// Never: a person does it.
+    #[default]
+    Never,
+    /// When its management queue pair is dead.
+    WhenManagementQueuePairDead,
 }
 
 impl Default for LinkSpec {
@@ -306,6 +318,7 @@ impl Default for LinkSpec {
             drain_timeout_seconds: 15,
             up_stabilization_milliseconds: 200,
             memory_registration: MemoryRegistrationSpec::default(),
+            recreate_soft_device: RecreateSoftDevice::default(),
         }
     }
 }

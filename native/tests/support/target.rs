@@ -105,6 +105,8 @@ impl Target {
             links: Box::new(links.clone()),
             poller_host: pollers.clone(),
             exit_when_device_removed: false,
+            recreation: None,
+            reports: Vec::new(),
         });
         Self {
             world,

@@ -33,6 +33,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         self.generation = desired.generation;
         self.applied_pending = true;
+        for event in std::mem::take(&mut self.early_reports) {
+            self.journal.report(event, now);
+        }
         let spec = Arc::new(desired.spec);
         if let Some(before) = &self.desired {
             // Paused: what is served goes on as it is; the changes are taken over with the first state that is not.

@@ -147,6 +147,17 @@ pub enum Event {
         /// In words, with the way out.
         message: String,
     },
+    /// A soft RDMA device is to be made anew, or was, or could not be.
+    SoftDeviceRecreation {
+        /// Device.
+        device: String,
+        /// Its interface.
+        netdev: String,
+        /// `requested`, `refused`, `succeeded` or `failed`.
+        result: &'static str,
+        /// In words.
+        message: String,
+    },
     /// A backend I/O failed.
     BackendError {
         /// Subsystem's NQN.
@@ -195,7 +206,11 @@ impl Event {
     pub fn is_critical(&self) -> bool {
         matches!(
             self,
-            Self::Applied { .. } | Self::Drained { .. } | Self::Fatal { .. } | Self::DeviceFatal { .. }
+            Self::Applied { .. }
+                | Self::Drained { .. }
+                | Self::Fatal { .. }
+                | Self::DeviceFatal { .. }
+                | Self::SoftDeviceRecreation { .. }
         )
     }
 
@@ -241,6 +256,11 @@ impl Event {
                     Level::Error
                 }
             }
+            Self::SoftDeviceRecreation { result, .. } => match *result {
+                "succeeded" => Level::Info,
+                "requested" => Level::Warning,
+                _ => Level::Error,
+            },
             Self::DeviceFatal { .. } | Self::BackendError { .. } | Self::Fatal { .. } => Level::Error,
         }
     }

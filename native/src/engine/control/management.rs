@@ -12,13 +12,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connections::{LINK_NEWS, LISTENER_TOKEN, listener_token};
-use super::port::{Port, Reason};
-use super::{Control, Now, PollerHost, arming};
+use super::port::{Endpoint, Port, Reason};
+use super::{Control, EXIT_RECREATE_DEVICE, Now, PollerHost, arming};
 use crate::backend::Backend;
 use crate::engine::control::events::Event as Reported;
 use crate::engine::messages::PortId;
 use crate::lifecycle::{Event, Phase};
 use crate::provider::{DeviceDriver, Provider};
+use crate::soft_device::SoftDevice;
+use crate::subsystem::spec::RecreateSoftDevice;
 
 /// From the moment a port serves until it looks: hosts that come back by themselves make it unnecessary.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
@@ -307,16 +309,57 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let first = !std::mem::replace(&mut management.dead, true);
         management.due = None;
         let message = dead_message(port);
+        let endpoint = port.endpoint.clone();
         if first {
-            let device = port.endpoint.as_ref().map(|endpoint| endpoint.device.clone());
             let event = Reported::DeviceFatal {
-                device: device.unwrap_or_default(),
+                device: endpoint
+                    .as_ref()
+                    .map_or_else(String::new, |endpoint| endpoint.device.clone()),
                 message: message.clone(),
             };
             self.journal.report(event, now);
         }
         let reason = Reason::new("ManagementQueuePairDead", message);
         self.feed(id, Event::ManagementQueuePairDead, Some(reason), now);
+        if let Some(endpoint) = endpoint.filter(|_| first) {
+            self.ask_for_recreation(endpoint, now);
+        }
+    }
+
+    /// If the desired state allows it, leaves a note for the next process and ends this one: a device is deleted only
+    /// when nobody has it open, and this process has, as long as it lives.
+    fn ask_for_recreation(&mut self, endpoint: Endpoint, now: Now) {
+        let allowed = self.desired.as_ref().map(|spec| spec.link.recreate_soft_device);
+        if allowed != Some(RecreateSoftDevice::WhenManagementQueuePairDead) || self.quiesce.is_some() {
+            return;
+        }
+        let device = SoftDevice {
+            device: endpoint.device,
+            netdev: endpoint.netdev,
+        };
+        let asked = match &mut self.recreation {
+            Some(recreation) => recreation.request(&device, now.unix_ms),
+            None => Err("there is no state directory to leave a note in: give --state-directory".to_owned()),
+        };
+        let (result, message) = match asked {
+            Ok(()) => (
+                "requested",
+                "the process ends, and the next one re-creates the device".to_owned(),
+            ),
+            Err(cause) => ("refused", cause),
+        };
+        let event = Reported::SoftDeviceRecreation {
+            device: device.device,
+            netdev: device.netdev,
+            result,
+            message,
+        };
+        self.journal.report(event, now);
+        if result == "requested" {
+            self.exit_code = Some(EXIT_RECREATE_DEVICE);
+            let timeout = self.drain_timeout();
+            self.begin_quiesce(timeout, now);
+        }
     }
 
     /// Looks where it is time to, and ends what is over. Comes after the connection manager's events of this step, so

@@ -29,6 +29,7 @@ use crate::engine::messages::PortId;
 use crate::lifecycle;
 use crate::link::LinkSource;
 use crate::provider::{DeviceInfo, Provider};
+use crate::soft_device::Recreation;
 use crate::subsystem::model::Model;
 use crate::subsystem::spec::NodeSpec;
 
@@ -72,6 +73,9 @@ const MAILBOX_RETRY: Duration = Duration::from_millis(1);
 /// Exit code after an RDMA device was removed: only a new process lets go of it.
 pub const EXIT_DEVICE_REMOVED: i32 = 75;
 
+/// Exit code after a note was left to make a soft RDMA device anew: the next process does it.
+pub const EXIT_RECREATE_DEVICE: i32 = 76;
+
 /// A moment on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -95,6 +99,10 @@ pub struct ControlParts<P: Provider, B: Backend, H: PollerHost<P, B>> {
     /// Ask for the process to end when a device is removed: the kernel waits for every descriptor on it, and one of
     /// them is the connection manager library's for the life of the process. A simulation goes on.
     pub exit_when_device_removed: bool,
+    /// Makes soft RDMA devices anew, if the desired state allows it; `None`: there is nowhere to leave a note.
+    pub recreation: Option<Box<dyn Recreation>>,
+    /// What there is to report from before the start: told with the first desired state, when everybody listens.
+    pub reports: Vec<events::Event>,
 }
 
 /// See the module's text.
@@ -132,6 +140,8 @@ pub struct Control<P: Provider, B: Backend, H: PollerHost<P, B>> {
     /// The pollers leave after the drain.
     closing: bool,
     exit_when_device_removed: bool,
+    recreation: Option<Box<dyn Recreation>>,
+    early_reports: Vec<events::Event>,
     exit_code: Option<i32>,
     backend_warning: Option<String>,
 }
@@ -166,6 +176,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             quiesce: None,
             closing: false,
             exit_when_device_removed: parts.exit_when_device_removed,
+            recreation: parts.recreation,
+            early_reports: parts.reports,
             exit_code: None,
             backend_warning,
         }

@@ -124,6 +124,8 @@ impl Node {
             links: Box::new(links.clone()),
             poller_host,
             exit_when_device_removed: false,
+            recreation: None,
+            reports: Vec::new(),
         });
         let host = sim.add_host(ip(HOST));
         Self {

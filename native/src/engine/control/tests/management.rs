@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::provider::DeviceDriver;
+use crate::soft_device::{Recreation, SoftDevice};
 
 /// Longest time from the death until the port says so, with no host connecting: the pace of looks, and two requests.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60 + 2 * 3 + 1);
@@ -300,4 +301,81 @@ fn leaving_with_a_dead_management_queue_pair_waits_for_nobody() {
     node.sim.kill_management("rxe0");
     node.run_until("storage", "Failed", "ManagementQueuePairDead", NOTICED_WITHIN);
     node.drained();
+}
+
+#[derive(Debug, Clone)]
+struct Requests {
+    seen: Arc<Mutex<Vec<SoftDevice>>>,
+    refusal: Option<String>,
+}
+
+impl Recreation for Requests {
+    fn request(&mut self, device: &SoftDevice, _: u64) -> Result<(), String> {
+        self.seen.lock().unwrap().push(device.clone());
+        self.refusal.clone().map_or(Ok(()), Err)
+    }
+}
+
+fn dead_with(setting: &str, recreation: Option<Requests>) -> Node {
+    let mut node = Node::new();
+    node.control.recreation = recreation.map(|one| Box::new(one) as _);
+    let link = format!(r#", "link": {{"recreateSoftDevice": "{setting}"}}"#);
+    node.apply(&spec_with(1, BOTH, MEMORY, &link));
+    node.run(Duration::from_secs(1));
+    node.connected(at(B));
+    node.sim.kill_management("rxe0");
+    node.run(NOTICED_WITHIN + Duration::from_secs(20));
+    node
+}
+
+fn recreations(node: &Node) -> Vec<(&str, &str)> {
+    let shown = node.reports.iter().filter_map(|report| match &report.event {
+        Event::SoftDeviceRecreation { result, message, .. } => Some((*result, message.as_str())),
+        _ => None,
+    });
+    shown.collect()
+}
+
+#[test]
+fn a_device_is_made_anew_by_the_next_process_only_when_the_setting_says_so() {
+    let requests = Requests {
+        seen: Arc::default(),
+        refusal: None,
+    };
+    let node = dead_with("Never", Some(requests.clone()));
+    assert_eq!(node.control.exit_code(), None);
+    assert!(requests.seen.lock().unwrap().is_empty());
+    assert_eq!(recreations(&node), []);
+
+    let node = dead_with("WhenManagementQueuePairDead", Some(requests.clone()));
+    assert_eq!(node.control.exit_code(), Some(super::super::EXIT_RECREATE_DEVICE));
+    let device = SoftDevice {
+        device: "rxe0".to_owned(),
+        netdev: "rdma0".to_owned(),
+    };
+    assert_eq!(*requests.seen.lock().unwrap(), [device]);
+    assert_eq!(recreations(&node)[0].0, "requested");
+    assert_eq!(node.sim.violations(), []);
+    assert_eq!(
+        node.sim.live_objects().queue_pairs,
+        0,
+        "everything is drained before the process ends"
+    );
+}
+
+#[test]
+fn a_device_that_cannot_be_made_anew_fails_its_port_and_no_other() {
+    let refusing = Requests {
+        seen: Arc::default(),
+        refusal: Some("it was tried too often".to_owned()),
+    };
+    for (recreation, cause) in [(Some(refusing), "too often"), (None, "--state-directory")] {
+        let node = dead_with("WhenManagementQueuePairDead", recreation);
+        assert_eq!(node.control.exit_code(), None);
+        assert_eq!(node.phase("storage").1, "ManagementQueuePairDead");
+        node.assert_phase("second", "Serving", "Serving");
+        let said = recreations(&node);
+        assert_eq!((said.len(), said[0].0), (1, "refused"), "said once");
+        assert!(said[0].1.contains(cause), "{said:?}");
+    }
 }
