@@ -6,14 +6,11 @@ import { Lab } from '../../lab/lab.ts';
 import { installChart, openCluster, provideImage } from '../deployment.ts';
 import { openEndToEnd } from '../fixture.ts';
 import { Steps } from '../steps.ts';
-import type { FlapTarget } from './flap-target.ts';
-import { kernelFlapTarget } from './kernel-flap-target.ts';
+import { makeTarget } from './make-target.ts';
 import { renderPicture } from './picture.ts';
 import { renderTable, type ScenarioRecord, type TargetName, targetNames, violations } from './report.ts';
 import { runScenario } from './run-scenario.ts';
-import type { Scenario } from './scenario.ts';
 import { scenarios } from './scenarios/all.ts';
-import { weirFlapTarget } from './weir-flap-target.ts';
 
 interface FlapOptions {
   readonly target: TargetName | 'both';
@@ -81,16 +78,12 @@ try {
   );
   const e2e = await openEndToEnd();
   const where = { e2e, note: (line: string) => steps.note(line) };
-  const makeTarget = (name: TargetName, scenario: Scenario): FlapTarget =>
-    name === 'nvmet'
-      ? kernelFlapTarget(e2e.shell, e2e.path.address.address)
-      : (scenario.weir ?? weirFlapTarget)(e2e);
   for (const scenario of scenarios) {
     if (options.scenario !== 'all' && scenario.name !== options.scenario) continue;
     for (const name of scenario.targets) {
       if (options.target !== 'both' && name !== options.target) continue;
       await steps.run(`${scenario.name} on ${name}`, async () => {
-        const record = await runScenario(where, makeTarget(name, scenario), scenario, options.flaps);
+        const record = await runScenario(where, makeTarget(e2e, name, scenario), scenario, options.flaps);
         records.push(record);
         await writeReport();
       });
