@@ -31,6 +31,11 @@ describe('parseFioReport', () => {
     expect(parseFioReport(report(5, 3), '', 1)).toMatchObject({ ok: false, verifyErrors: 0, ioErrors: 3 });
   });
 
+  it('takes a run that was interrupted in good order for what it did', () => {
+    expect(parseFioReport(`fio: terminating on signal 2\n${report(0, 0)}`, '', 128).ok).toBe(true);
+    expect(parseFioReport(report(84, 1), '', 128)).toMatchObject({ ok: false, verifyErrors: 1 });
+  });
+
   it('reads past warnings printed before the report', () => {
     expect(parseFioReport(`note: something\n${report(0, 0)}`, '', 0).ok).toBe(true);
   });

@@ -256,7 +256,7 @@ class ScenarioRun {
   }
 
   async #portServing(upAtMs: number): Promise<number | null> {
-    if (this.#target.name === 'nvmet') return null;
+    if (this.#target.name === 'nvmet' || this.#record.limits.portServingMs === null) return null;
     const look = async () => servingAfter(await this.#target.events(), upAtMs + this.#clockOffsetMs);
     const found = await waitUntil('the port to serve', look, {
       timeoutSeconds: SERVING_TIMEOUT_SECONDS,

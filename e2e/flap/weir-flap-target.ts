@@ -18,8 +18,11 @@ const SERVING_TIMEOUT_SECONDS = 300;
 const LOG_LINES = 400;
 
 // The pod's log on its node: nothing has to go through the API server while the node is busy.
-const READ_LOG =
-  'cat /var/log/pods/"$1"_weir-target-"$2"-*/dataplane/*.log 2>/dev/null | grep \'"event"\' | sort | tail -n "$3"';
+const READ_LOG = `
+for file in /var/log/pods/"$1"_weir-target-"$2"-*/dataplane/*.log; do
+  tail -n "$3" "$file"
+done 2>/dev/null | grep '"event"'
+true`;
 
 /** The example target, with I/O on its file. */
 export function weirFlapTarget({ path, shell, target }: EndToEnd): FlapTarget {
