@@ -66,7 +66,9 @@ export const linkSchema = z
       .min(0)
       .max(60000)
       .default(200)
-      .describe('How long a link must be up before the port serves again.'),
+      .describe(
+        'How long a link must be up before the port serves again; up to four times as long where it keeps coming and going.',
+      ),
     memoryRegistration: z
       .strictObject({
         maxBackoffSeconds: z

@@ -22,6 +22,13 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Failed attempts in a row after which a port is `Failed` and only tried at the longest pause.
 pub const ARMING_ATTEMPTS_MAX: u32 = 8;
 
+/// A path that is lost again within this time of its coming up is restless. It is about as long as a Linux host needs to
+/// connect: a connection that dies while the host sets its controller up costs the host its admin time-out of 60 s.
+pub const CALM: Duration = Duration::from_secs(5);
+
+/// Most doublings of the stabilization time of a restless path.
+pub const RESTLESS_MAX: u8 = 2;
+
 /// Most actions that one event causes.
 pub const ACTIONS_MAX: usize = 3;
 
@@ -35,7 +42,8 @@ pub struct Settings {
     pub hold: Duration,
     /// How long a drain may take before the rest is quarantined.
     pub drain_timeout: Duration,
-    /// How long the link must have been up before the port arms.
+    /// How long the link must have been up before the port arms; longer where it comes and goes, see
+    /// [`PortState::restless`].
     pub up_stabilization: Duration,
     /// Longest pause between attempts.
     pub backoff_max: Duration,
@@ -44,7 +52,7 @@ pub struct Settings {
 }
 
 /// Where a port stands. Times are those of the next step the phase takes on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Link, address or device absent, or not wanted: nothing held but the desired state.
     Down,
@@ -117,7 +125,7 @@ impl Phase {
 }
 
 /// Everything the reducer knows about a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortState {
     /// Phase.
     pub phase: Phase,
@@ -125,6 +133,10 @@ pub struct PortState {
     pub up_since: Option<Instant>,
     /// The desired state wants this port to serve.
     pub wanted: bool,
+    /// How often in a row the path was lost again within [`CALM`] of its coming up, up to [`RESTLESS_MAX`].
+    pub restless: u8,
+    /// The path came up restless: nothing is said to hosts until it has stabilized.
+    pub untold: bool,
     /// Epoch being armed or served, or the last one that was; 0 before the first. Never reused.
     pub epoch: u64,
     /// Failed attempts in a row.
@@ -141,10 +153,20 @@ impl PortState {
             phase: Phase::Down,
             up_since: None,
             wanted: true,
+            restless: 0,
+            untold: false,
             epoch: 0,
             attempts: 0,
             unfinished_epochs: 0,
         }
+    }
+
+    /// When the path will have been up long enough to arm on; `None` while it is down. A restless path needs twice as
+    /// long at each repetition, so that hosts are not called back just to be cut off again.
+    #[must_use]
+    pub fn stable_at(&self, settings: &Settings) -> Option<Instant> {
+        let needed = settings.up_stabilization * (1 << self.restless.min(RESTLESS_MAX));
+        self.up_since.map(|since| since + needed)
     }
 }
 
@@ -259,6 +281,6 @@ pub enum Action {
         /// The epoch.
         epoch: u64,
     },
-    /// The path is usable again: disconnect the identifiers of dropped associations at once, so that hosts reconnect.
+    /// The path is usable again: disconnect the identifiers of dropped associations, so that hosts reconnect now.
     TellHosts,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{ARMING_ATTEMPTS_MAX, Action, Actions, Event, Phase, PortState, Settings, backoff};
+use super::{ARMING_ATTEMPTS_MAX, Action, Actions, CALM, Event, Phase, PortState, RESTLESS_MAX, Settings, backoff};
 
 /// The state after `event`, and what to do, in order. Total: every event is answered in every phase, and what does not
 /// concern a phase changes nothing.
@@ -18,7 +18,7 @@ pub fn reduce(settings: &Settings, state: &PortState, event: Event, now: Instant
         Event::LinkUp => step.link_up(),
         Event::LinkDown => step.link_down(),
         Event::AddressLost | Event::DeviceRemoved => {
-            step.next.up_since = None;
+            step.path_lost();
             step.give_up_epoch();
         }
         Event::DeviceFatal | Event::ManagementQueuePairDead => step.device_broken(),
@@ -49,17 +49,17 @@ pub fn reduce(settings: &Settings, state: &PortState, event: Event, now: Instant
 /// When [`Event::Tick`] is due next, if nothing else happens.
 #[must_use]
 pub fn deadline(settings: &Settings, state: &PortState) -> Option<Instant> {
-    match state.phase {
-        Phase::Down | Phase::Quarantined => {
-            let up_since = state.up_since.filter(|_| state.wanted)?;
-            Some(up_since + settings.up_stabilization)
-        }
+    let stable_at = state.stable_at(settings);
+    let of_phase = match state.phase {
+        Phase::Down | Phase::Quarantined => stable_at.filter(|_| state.wanted),
         Phase::Arming { retry_at } | Phase::Degraded { retry_at } => retry_at,
         Phase::Holding { until, .. } => Some(until),
         Phase::Draining { deadline, .. } => Some(deadline),
         Phase::Failed { retry_at } => Some(retry_at),
         Phase::Serving => None,
-    }
+    };
+    let of_telling = stable_at.filter(|_| state.untold);
+    of_phase.into_iter().chain(of_telling).min()
 }
 
 struct Step<'a> {
@@ -74,7 +74,10 @@ impl Step<'_> {
         let came_up = self.next.up_since.is_none();
         if came_up {
             self.next.up_since = Some(self.now);
-            self.actions.push(Action::TellHosts);
+            self.next.untold = self.next.restless > 0;
+            if !self.next.untold {
+                self.actions.push(Action::TellHosts);
+            }
         }
         match self.next.phase {
             Phase::Holding { degraded, .. } => {
@@ -87,7 +90,8 @@ impl Step<'_> {
                 self.actions.push(Action::Resume { epoch: self.next.epoch });
             }
             Phase::Failed { retry_at } if came_up => {
-                let retry_at = retry_at.min(self.now + self.settings.up_stabilization);
+                let stable_at = self.next.stable_at(self.settings).unwrap_or(retry_at);
+                let retry_at = retry_at.min(stable_at);
                 self.next.phase = Phase::Failed { retry_at };
             }
             Phase::Down | Phase::Quarantined => self.arm_if_stable(),
@@ -95,8 +99,25 @@ impl Step<'_> {
         }
     }
 
+    /// The path is not usable any more; was it up for long?
+    fn path_lost(&mut self) {
+        if let Some(since) = self.next.up_since.take() {
+            let short = self.now.saturating_duration_since(since) < CALM;
+            self.next.restless = if short {
+                RESTLESS_MAX.min(self.next.restless + 1)
+            } else {
+                0
+            };
+        }
+        self.next.untold = false;
+    }
+
+    fn is_stable(&self) -> bool {
+        self.next.stable_at(self.settings).is_some_and(|at| at <= self.now)
+    }
+
     fn link_down(&mut self) {
-        self.next.up_since = None;
+        self.path_lost();
         let degraded = matches!(self.next.phase, Phase::Degraded { .. });
         match self.next.phase {
             Phase::Serving | Phase::Degraded { .. } => {
@@ -124,6 +145,10 @@ impl Step<'_> {
     }
 
     fn tick(&mut self) {
+        if self.next.untold && self.is_stable() {
+            self.next.untold = false;
+            self.actions.push(Action::TellHosts);
+        }
         match self.next.phase {
             Phase::Down | Phase::Quarantined => self.arm_if_stable(),
             Phase::Arming { retry_at: Some(at) } if at <= self.now => {
@@ -269,11 +294,7 @@ impl Step<'_> {
 
     fn arm_if_stable(&mut self) {
         let resting = matches!(self.next.phase, Phase::Down | Phase::Quarantined);
-        let stable = self
-            .next
-            .up_since
-            .is_some_and(|since| since + self.settings.up_stabilization <= self.now);
-        if resting && stable && self.next.wanted {
+        if resting && self.is_stable() && self.next.wanted {
             self.begin_arming();
         }
     }

@@ -1,7 +1,7 @@
 //! Writes docs/reference/port-lifecycle.md from the reducer itself: every situation that can be reached is fed every
 //! event, and what comes of it is what the page says. A page that says anything else fails the test below.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -48,9 +48,7 @@ fn is_due(phase: &Phase, now: Instant) -> bool {
 }
 
 fn is_stable(state: &PortState, now: Instant) -> bool {
-    state
-        .up_since
-        .is_some_and(|since| since + settings().up_stabilization <= now)
+    state.stable_at(&settings()).is_some_and(|at| at <= now)
 }
 
 /// The state with every time as plain as what it means at `now`, so that there are finitely many.
@@ -81,6 +79,8 @@ fn plain(state: &PortState, now: Instant) -> PortState {
         Some(_) => Some(now),
         None => None,
     };
+    // More than once makes only the time longer.
+    plain.restless = state.restless.min(1);
     plain.epoch = 3;
     plain.attempts = state.attempts.min(ARMING_ATTEMPTS_MAX);
     plain.unfinished_epochs = state.unfinished_epochs.min(UNFINISHED_MAX);
@@ -117,12 +117,13 @@ fn later(state: &PortState, now: Instant) -> [PortState; 2] {
 fn reachable(now: Instant) -> Vec<PortState> {
     let first = plain(&PortState::new(), now);
     let mut found = vec![first];
+    let mut seen = HashSet::from([first]);
     let mut queue = VecDeque::from([first]);
     while let Some(state) = queue.pop_front() {
         let events = Event::ALL.map(|event| reduce(&settings(), &state, event, now).0);
         for next in events.into_iter().chain(later(&state, now)) {
             let next = plain(&next, now);
-            if !found.contains(&next) {
+            if seen.insert(next) {
                 found.push(next);
                 queue.push_back(next);
             }
@@ -140,6 +141,8 @@ fn traits(state: &PortState, now: Instant) -> Traits {
             "stable",
             either(is_stable(state, now), "link stable", "link not stable"),
         ),
+        ("restless", either(state.restless > 0, "path restless", "path calm")),
+        ("untold", either(state.untold, "hosts untold", "nobody to tell")),
         ("wanted", either(state.wanted, "wanted", "not wanted")),
         (
             "quarantine",

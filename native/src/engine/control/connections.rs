@@ -702,7 +702,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         link_up
             && !self.ports.get(&connection.port).is_some_and(deaf)
             && self.ports.get(&connection.port).is_none_or(|port| {
-                port.path_usable() || port.endpoint.as_ref().map(|endpoint| endpoint.ip) != connection.local
+                port.may_speak() || port.endpoint.as_ref().map(|endpoint| endpoint.ip) != connection.local
             })
     }
 

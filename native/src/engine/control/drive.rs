@@ -99,7 +99,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 self.pollers.tell_all(|| ToPoller::Drain(id, Epoch(epoch), deadline));
             }
             Action::Quarantine { epoch } => self.quarantine(id, epoch, now),
-            Action::TellHosts => self.tell_hosts(id, now),
+            Action::TellHosts => {
+                self.tell_hosts(id, now);
+                if self.ports.get(&id).is_some_and(Port::admits) {
+                    self.admit_waiting(id, now);
+                }
+            }
         }
     }
 

@@ -392,7 +392,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     }
 
     fn drop_spent_probes(&mut self, id: PortId) {
-        let waits = |port: &Port<P>| !port.management.spent.is_empty() && port.path_usable();
+        let waits = |port: &Port<P>| !port.management.spent.is_empty() && port.may_speak();
         if !self.ports.get(&id).is_some_and(waits) {
             return;
         }
@@ -426,6 +426,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         });
         if !awaited || !soft || self.quiesce.is_some() || !self.path_is_up(id) {
             return Err(None);
+        }
+        if port.state.untold {
+            return Err(port.state.stable_at(&port.settings));
         }
         let news = [port.state.up_since, port.management.failure];
         let since = news.into_iter().flatten().max().ok_or(None)?;

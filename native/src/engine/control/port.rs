@@ -203,6 +203,12 @@ impl<P: Provider> Port<P> {
         self.state.up_since.is_some()
     }
 
+    /// Messages are sent now: the path is usable, and not one that came back only to go again.
+    #[must_use]
+    pub fn may_speak(&self) -> bool {
+        self.path_usable() && !self.state.untold
+    }
+
     /// Connect requests are admitted now.
     #[must_use]
     pub fn admits(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::engine::association::Place;
 use crate::engine::counters::PollerCounters;
 use crate::engine::mailbox::{NeverAsleep, mailbox};
 use crate::engine::poller::{Poller, PollerParts};
+use crate::lifecycle::CALM;
 use crate::link::scripted::ScriptedLinks;
 use crate::nvme::private_data::ConnectRequestData;
 use crate::provider::sim::{
@@ -331,6 +332,7 @@ fn a_long_flap_drains_and_serves_again_and_hosts_are_told_right_at_link_up() {
     let mut node = Node::serving(STORAGE);
     let connection = node.connected(at(A));
     let other = node.connected(at(A));
+    node.run(CALM);
     node.link("rdma0", false);
     node.run(Duration::from_millis(100));
     assert_eq!(node.phase("storage").0, "Holding");
@@ -833,9 +835,42 @@ fn a_drain_tells_hosts_and_leaves_nothing() {
 }
 
 #[test]
+fn a_link_that_comes_back_only_to_go_again_calls_no_host_back_until_it_stays() {
+    let mut node = Node::serving(STORAGE);
+    let connection = node.connected(at(A));
+    node.run(CALM);
+    node.link("rdma0", false);
+    node.run(Duration::from_secs(3));
+    // Told at once, and the answer is there before the link goes again: what follows is about a second host.
+    node.link("rdma0", true);
+    node.run(Duration::from_millis(300));
+    assert_eq!(node.host.outcome(connection), ConnectOutcome::Disconnected);
+    let second = node.connected(at(A));
+    for _ in 0..3 {
+        node.link("rdma0", false);
+        node.run(Duration::from_secs(1));
+        node.link("rdma0", true);
+        node.run(Duration::from_millis(350));
+        assert!(node.host.is_connected(second), "not told: the path is restless");
+        assert_eq!(node.phase("storage").0, "Down");
+    }
+    node.run(Duration::from_millis(460));
+    assert_eq!(
+        node.host.outcome(second),
+        ConnectOutcome::Disconnected,
+        "told once it stayed"
+    );
+    node.run(Duration::from_millis(50));
+    assert_eq!(node.phase("storage").0, "Serving");
+    node.connected(at(A));
+    assert!(!node.sim.management_dead("rxe0"));
+}
+
+#[test]
 fn a_drain_while_the_link_is_down_says_nothing_to_anybody() {
     let mut node = Node::serving(STORAGE);
     let connection = node.connected(at(A));
+    node.run(CALM);
     node.link("rdma0", false);
     node.run(Duration::from_millis(100));
     node.drained();
