@@ -71,6 +71,8 @@ function describe(event: CoreEvent): string {
       return `listener ${known.listener}: memory registration ${known.result}`;
     case 'drainFinished':
       return `listener ${known.listener}: drain ${known.result} after ${known.durationMs} ms`;
+    case 'queuePairQuarantined':
+      return `listener ${known.listener}: queue ${known.queueId} of ${known.source} quarantined`;
     case 'softDeviceRecreation':
       return `re-creation of soft RDMA device ${known.device} on ${known.netdev} ${known.result}`;
     case 'backendError':

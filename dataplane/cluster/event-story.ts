@@ -67,6 +67,11 @@ export class EventStory {
         const note = `RDMA device ${known.device}: ${known.message}`;
         return [{ type: 'Warning', reason: 'DeviceFatal', subject: known.device, note, action: 'Serve' }];
       }
+      case 'queuePairQuarantined': {
+        const { listener, source, queueId, message } = known;
+        const note = `listener ${listener}: queue ${queueId} of ${source}: ${message}`;
+        return [{ type: 'Warning', reason: 'QueuePairQuarantined', subject: listener, note, action: 'Drain' }];
+      }
       case 'softDeviceRecreation': {
         const note = `RDMA device ${known.device} on ${known.netdev}: re-creation ${known.result}: ${known.message}`;
         const type = known.result === 'succeeded' ? 'Normal' : 'Warning';

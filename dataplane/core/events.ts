@@ -71,6 +71,14 @@ const knownEventSchema = z.discriminatedUnion('type', [
     queuePairs: number,
   }),
   event('deviceFatal', { device: text, message: text }),
+  event('queuePairQuarantined', {
+    listener: text,
+    source: text,
+    queueId: number,
+    workRequests: number,
+    backendIos: number,
+    message: text,
+  }),
   event('softDeviceRecreation', {
     device: text,
     netdev: text,

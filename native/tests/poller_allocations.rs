@@ -93,6 +93,7 @@ fn model() -> Arc<Model> {
             io_size_max_bytes: 131_072,
         },
         keep_alive_minimum_ms: 5000,
+        drain_timeout: Duration::from_secs(15),
         quiescing: false,
     })
 }

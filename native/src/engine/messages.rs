@@ -239,6 +239,21 @@ pub enum PollerEvent {
         /// CamelCase: `HostNotAllowed`, `UnknownSubsystem`, `InvalidParameter`, `Busy`, …
         reason: &'static str,
     },
+    /// A queue pair that was taken down by itself did not give everything back in time: it is kept aside until it does.
+    QueuePairQuarantined {
+        /// Listener's name.
+        listener: Arc<str>,
+        /// Host's address.
+        source: SocketAddr,
+        /// Queue id; 0: admin.
+        queue_id: u16,
+        /// Why it was taken down.
+        reason: CloseReason,
+        /// Work requests that the device has not given back.
+        work_requests: u32,
+        /// I/Os that the backend has not given back.
+        backend_ios: u32,
+    },
     /// A backend I/O failed.
     BackendError {
         /// Subsystem.

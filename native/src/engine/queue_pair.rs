@@ -20,7 +20,9 @@ pub enum Service {
         reason: CloseReason,
         /// When it was put into the error state, in the life of its completion queue.
         since: Moment,
-        /// The drain's deadline passed over it.
+        /// When it should be done.
+        deadline: Instant,
+        /// That passed, or its port's drain's deadline did.
         quarantined: bool,
     },
 }

@@ -53,6 +53,7 @@ pub fn model() -> Model {
             io_size_max_bytes: 131_072,
         },
         keep_alive_minimum_ms: 5000,
+        drain_timeout: std::time::Duration::from_secs(15),
         quiescing: false,
     }
 }

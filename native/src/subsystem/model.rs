@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -21,6 +22,8 @@ pub struct Model {
     pub limits: QueueLimits,
     /// Shortest keep-alive timeout granted, in milliseconds.
     pub keep_alive_minimum_ms: u32,
+    /// How long what is taken down may take before it is quarantined and reported.
+    pub drain_timeout: Duration,
     /// The process is leaving: every namespace reports ANA inaccessible.
     pub quiescing: bool,
 }

@@ -101,6 +101,7 @@ fn model<B: Backend>(backend: &B, backing: &B::Backing, address: SocketAddr) -> 
             io_size_max_bytes: 131_072,
         },
         keep_alive_minimum_ms: 5000,
+        drain_timeout: Duration::from_secs(15),
         quiescing: false,
     }
 }

@@ -147,6 +147,21 @@ pub enum Event {
         /// In words, with the way out.
         message: String,
     },
+    /// A queue pair that was closed by itself did not give everything back in time.
+    QueuePairQuarantined {
+        /// Listener's name.
+        listener: String,
+        /// Host's address.
+        source: SocketAddr,
+        /// Queue id; 0: admin.
+        queue_id: u16,
+        /// Work requests that the device has.
+        work_requests: u32,
+        /// I/Os that the backend has.
+        backend_ios: u32,
+        /// In words.
+        message: String,
+    },
     /// A soft RDMA device is to be made anew, or was, or could not be.
     SoftDeviceRecreation {
         /// Device.
@@ -219,6 +234,7 @@ impl Event {
         match self {
             Self::ConnectRejected { .. } => "connectRejected",
             Self::BackendError { .. } => "backendError",
+            Self::QueuePairQuarantined { .. } => "queuePairQuarantined",
             _ => "other",
         }
     }
@@ -261,7 +277,10 @@ impl Event {
                 "requested" => Level::Warning,
                 _ => Level::Error,
             },
-            Self::DeviceFatal { .. } | Self::BackendError { .. } | Self::Fatal { .. } => Level::Error,
+            Self::DeviceFatal { .. }
+            | Self::QueuePairQuarantined { .. }
+            | Self::BackendError { .. }
+            | Self::Fatal { .. } => Level::Error,
         }
     }
 }

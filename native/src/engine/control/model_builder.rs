@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Control, Now, PollerHost};
 use crate::backend::Backend;
@@ -24,6 +25,7 @@ pub(super) fn empty() -> Model {
             io_size_max_bytes: 4096,
         },
         keep_alive_minimum_ms: 1000,
+        drain_timeout: Duration::from_secs(15),
         quiescing: false,
     }
 }
@@ -94,6 +96,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             listeners,
             limits: spec.queue_limits(),
             keep_alive_minimum_ms: spec.keep_alive_minimum_ms(),
+            drain_timeout: self.drain_timeout(),
             quiescing: self.quiesce.is_some(),
         })
     }

@@ -390,6 +390,29 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 };
                 self.journal.report_limited(event, now);
             }
+            PollerEvent::QueuePairQuarantined {
+                listener,
+                source,
+                queue_id,
+                reason,
+                work_requests,
+                backend_ios,
+            } => {
+                let message = format!(
+                    "closed ({}) and not given back within the drain timeout: {work_requests} work requests are with the \
+                     device and {backend_ios} I/Os with the backend; its memory is kept until they come back",
+                    close_reason_name(reason)
+                );
+                let event = Event::QueuePairQuarantined {
+                    listener: listener.to_string(),
+                    source,
+                    queue_id,
+                    work_requests,
+                    backend_ios,
+                    message,
+                };
+                self.journal.report_limited(event, now);
+            }
             PollerEvent::BackendError {
                 subsystem_nqn,
                 namespace_id,

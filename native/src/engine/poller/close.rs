@@ -64,9 +64,11 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         let queue_pair = &mut self.queue_pairs[handle];
         assert!(queue_pair.is_active(), "a queue pair is taken down once");
         let share = &self.shares[queue_pair.share];
+        let deadline = self.now + self.model.drain_timeout;
         queue_pair.service = Service::Closing {
             reason,
             since: share.look.moment(self.step),
+            deadline,
             quarantined: false,
         };
         // If even that fails, nothing is flushed: the drain's deadline then quarantines it.
@@ -75,6 +77,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         counters.queue_pairs_active.subtract(1);
         counters.queue_pairs_draining.increment();
         self.closing.push(handle);
+        self.schedule(deadline);
         let mut next = self.queue_pairs[handle].requests.front(&self.requests);
         while let Some(request) = next {
             next = self.queue_pairs[handle].requests.next(&self.requests, request);
@@ -186,6 +189,50 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             }
         }
         worked
+    }
+
+    /// Queue pairs that were taken down by themselves and should be done by now: kept aside, and reported. Those of a
+    /// port that drains have its deadline.
+    pub(super) fn quarantine_overdue(&mut self) {
+        for index in 0..self.closing.len() {
+            let handle = self.closing[index];
+            let queue_pair = &mut self.queue_pairs[handle];
+            let share = &self.shares[queue_pair.share];
+            let Service::Closing {
+                reason,
+                deadline,
+                quarantined,
+                ..
+            } = &mut queue_pair.service
+            else {
+                unreachable!("only closing queue pairs are in the list")
+            };
+            if *quarantined || share.is_draining() {
+                continue;
+            }
+            let (reason, deadline) = (*reason, *deadline);
+            if deadline > self.now {
+                self.schedule(deadline);
+                continue;
+            }
+            *quarantined = true;
+            let counters = &share.resources.counters;
+            counters.queue_pairs_draining.subtract(1);
+            counters.queue_pairs_quarantined.increment();
+            let in_backend = self
+                .requests
+                .iter()
+                .filter(|(_, request)| request.queue_pair == handle && request.backend_io);
+            let event = PollerEvent::QueuePairQuarantined {
+                listener: share.resources.listener.clone(),
+                source: queue_pair.source,
+                queue_id: queue_pair.queue_id,
+                reason,
+                work_requests: queue_pair.send_credits_max - queue_pair.send_credits,
+                backend_ios: u32::try_from(in_backend.count()).expect("requests fit a token"),
+            };
+            self.outbox.report(event, &self.counters);
+        }
     }
 
     fn is_drained(&self, queue_pair: &QueuePair<P>) -> bool {

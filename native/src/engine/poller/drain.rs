@@ -106,7 +106,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     fn quarantine(&mut self, handle: Handle) {
         let share = &mut self.shares[handle];
         share.quarantine();
-        let mut queue_pairs = 0;
+        let (mut queue_pairs, mut before) = (0, 0);
         for (_, queue_pair) in self
             .queue_pairs
             .iter_mut()
@@ -115,12 +115,13 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             let Service::Closing { quarantined, .. } = &mut queue_pair.service else {
                 unreachable!("a draining port has no active queue pair")
             };
+            before += u32::from(*quarantined);
             *quarantined = true;
             queue_pairs += 1;
         }
         let counters = &share.resources.counters;
-        counters.queue_pairs_draining.subtract(u64::from(queue_pairs));
-        counters.queue_pairs_quarantined.add(u64::from(queue_pairs));
+        counters.queue_pairs_draining.subtract(u64::from(queue_pairs - before));
+        counters.queue_pairs_quarantined.add(u64::from(queue_pairs - before));
         let in_backend = self
             .requests
             .iter()

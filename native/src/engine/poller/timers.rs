@@ -1,4 +1,4 @@
-//! Keep-alive, Connect and drain deadlines: looked at only when the earliest of them may have passed.
+//! Keep-alive, Connect, close and drain deadlines: looked at only when the earliest of them may have passed.
 
 use std::time::Instant;
 
@@ -23,6 +23,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         self.end_orphans();
         let expired = self.expire_associations();
         let silent = self.expire_unconnected();
+        self.quarantine_overdue();
         for slot in self.shares.slots() {
             let service = self.shares.handle(slot).map(|share| self.shares[share].service);
             if let Some(PortService::Draining {

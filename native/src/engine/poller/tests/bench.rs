@@ -92,6 +92,7 @@ pub fn model(revision: u64, access: Access, namespaces: &[u32]) -> Arc<Model> {
             io_size_max_bytes: 131_072,
         },
         keep_alive_minimum_ms: 1000,
+        drain_timeout: Duration::from_secs(15),
         quiescing: false,
     })
 }

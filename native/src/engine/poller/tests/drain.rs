@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::bench::{Bench, PORT, Told};
 use super::host::{HostQueue, TestHost, pattern};
-use crate::engine::messages::{CloseReason, Epoch, ToPoller};
+use crate::engine::messages::{CloseReason, Epoch, PollerEvent, ToPoller};
+use crate::nvme::command::CommandBuilder;
+use crate::nvme::opcode::admin;
 use crate::provider::sim::LinkState;
 
 fn drain(bench: &mut Bench, epoch: u64, seconds: u64) {
@@ -114,6 +116,109 @@ fn a_backend_that_hangs_past_the_deadline_is_quarantined_once_and_freed_later() 
     assert!(bench.take_told().contains(&Told::PortDrained(Epoch(1))));
     assert!(host.responses(queue)[0].status.is_success());
     assert_eq!(host.read(&mut bench, queue, 0, 1), newer);
+}
+
+/// Time passes, and the host keeps its association alive.
+fn pass_alive(bench: &mut Bench, host: &TestHost, time: Duration) {
+    let end = bench.now + time;
+    while bench.now < end {
+        bench.pass(Duration::from_secs(1));
+        let keep_alive = CommandBuilder::new(admin::KEEP_ALIVE, host.command_id()).build();
+        assert!(host.command(bench, host.admin, keep_alive, &[]).status.is_success());
+    }
+}
+
+fn quarantined_alone(told: &[Told]) -> Vec<(u16, u32, u32)> {
+    let shown = told.iter().filter_map(|told| match told {
+        Told::Event(PollerEvent::QueuePairQuarantined {
+            queue_id,
+            work_requests,
+            backend_ios,
+            ..
+        }) => Some((*queue_id, *work_requests, *backend_ios)),
+        _ => None,
+    });
+    shown.collect()
+}
+
+#[test]
+fn a_queue_pair_closed_by_itself_that_never_finishes_is_quarantined_reported_and_freed_later() {
+    let mut bench = Bench::new();
+    let (host, queue) = busy_host(&mut bench);
+    host.sim.disconnect(queue.connection);
+    bench.run();
+    assert_eq!(bench.port_counters.queue_pairs_draining.get(), 1);
+    bench.take_told();
+    pass_alive(&mut bench, &host, Duration::from_secs(14));
+    assert_eq!(quarantined_alone(&bench.take_told()), []);
+    pass_alive(&mut bench, &host, Duration::from_secs(2));
+    assert_eq!(quarantined_alone(&bench.take_told()), [(1, 0, 3)]);
+    let gauges = |bench: &Bench| {
+        let counters = &bench.port_counters;
+        (
+            counters.queue_pairs_active.get(),
+            counters.queue_pairs_draining.get(),
+            counters.queue_pairs_quarantined.get(),
+        )
+    };
+    assert_eq!(gauges(&bench), (1, 0, 1));
+    pass_alive(&mut bench, &host, Duration::from_secs(60));
+    assert_eq!(quarantined_alone(&bench.take_told()), [], "reported once");
+    bench.backend.hold(false);
+    bench.run();
+    assert!(
+        bench
+            .take_told()
+            .contains(&Told::Drained(CloseReason::HostDisconnected))
+    );
+    assert_eq!(gauges(&bench), (1, 0, 0));
+}
+
+#[test]
+fn a_queue_pair_that_is_quarantined_already_is_counted_once_when_its_port_is() {
+    let mut bench = Bench::new();
+    let (host, queue) = busy_host(&mut bench);
+    host.sim.disconnect(queue.connection);
+    bench.run();
+    pass_alive(&mut bench, &host, Duration::from_secs(16));
+    assert_eq!(bench.port_counters.queue_pairs_quarantined.get(), 1);
+    drain(&mut bench, 1, 5);
+    bench.take_told();
+    bench.pass(Duration::from_secs(6));
+    assert_eq!(
+        bench.take_told(),
+        [Told::Quarantined {
+            queue_pairs: 1,
+            backend_ios: 3
+        }]
+    );
+    assert_eq!(bench.port_counters.queue_pairs_quarantined.get(), 1);
+    assert_eq!(bench.port_counters.queue_pairs_draining.get(), 0);
+    bench.backend.hold(false);
+    bench.run();
+    assert_eq!(bench.port_counters.queue_pairs_quarantined.get(), 0);
+}
+
+#[test]
+fn work_that_a_device_never_gives_back_does_not_leak_silently() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    bench.take_told();
+    host.post(queue, &host.write_command(0, &pattern(1, 32)).0, &[]);
+    while host.sim.capsules_waiting(queue.connection) > 0 {
+        assert!(bench.world.step());
+    }
+    bench.step();
+    bench.world.fail_device("rxe0", true);
+    // The host vanishes: its keep-alive runs out, and nothing is flushed any more.
+    bench.pass(Duration::from_secs(10));
+    bench.take_told();
+    bench.pass(Duration::from_secs(16));
+    let told = quarantined_alone(&bench.take_told());
+    assert_eq!(told, [(1, 1, 0)], "the admin queue pair had nothing posted");
+    bench.world.record_violations();
+    std::mem::forget(bench);
 }
 
 #[test]
