@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::backend::{Backend, BackingId};
 use crate::engine::buffers::BufferRegion;
 use crate::engine::counters::PortCounters;
-use crate::provider::Provider;
+use crate::provider::{Provider, ProviderError};
 use crate::subsystem::model::Model;
 
 /// Position and generation of a value in a table: stale when the generation differs.
@@ -201,6 +201,15 @@ pub enum ToControl<P: Provider> {
         queue_pairs: u32,
         /// Backend I/Os still in flight.
         backend_ios: u32,
+    },
+    /// The port's completion queue cannot be polled, and not for a moment only: nothing of its epoch can go on.
+    QueueBroken {
+        /// Port.
+        port: PortId,
+        /// Epoch.
+        epoch: Epoch,
+        /// What the provider said last.
+        error: ProviderError,
     },
     /// No I/O uses this backing any more.
     BackingDetached(BackingId),

@@ -34,6 +34,20 @@ pub enum PortService {
     },
 }
 
+/// Whether a completion queue can be polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polling {
+    /// It can.
+    Works,
+    /// It failed each time since then.
+    Fails {
+        /// The first time.
+        since: Instant,
+    },
+    /// It failed for too long, which the control thread was told.
+    Broken,
+}
+
 /// A capsule that waits for a request slot.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitingCapsule {
@@ -105,6 +119,8 @@ pub struct Share<P: Provider> {
     pub numbers: IntegerMap<u32, Handle>,
     /// What was seen of the completion queue.
     pub look: CompletionQueueLook,
+    /// Whether the completion queue can be polled.
+    pub polling: Polling,
     pools: [BufferPool; 2],
     response_slots: Vec<RegisteredSlot>,
     response_free: Vec<u32>,
@@ -146,6 +162,7 @@ impl<P: Provider> Share<P> {
             receives,
             numbers: IntegerMap::default(),
             look: CompletionQueueLook::default(),
+            polling: Polling::Works,
             pools,
             response_slots: Vec::new(),
             response_free: Vec::new(),

@@ -12,7 +12,7 @@ use super::{Control, EXIT_DEVICE_REMOVED, Now, PollerHost};
 use crate::backend::Backend;
 use crate::engine::messages::{Epoch, PortId, PortResources, ToPoller};
 use crate::lifecycle::{Action, Event, Phase, deadline, reduce};
-use crate::provider::Provider;
+use crate::provider::{Provider, ProviderError};
 use crate::subsystem::spec::NodeSpec;
 
 /// What a port of this desired state is built with.
@@ -364,6 +364,14 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 epoch.0
             );
             port.reason = Reason::new("DrainTimedOut", message);
+        }
+    }
+
+    /// A poller cannot poll the port's completion queue any more: everything is built anew.
+    pub(super) fn queue_broken(&mut self, id: PortId, epoch: Epoch, error: &ProviderError, now: Now) {
+        if self.ports.get(&id).is_some_and(|port| port.state.epoch == epoch.0) {
+            let message = format!("a completion queue cannot be polled: {error}; the port is built anew");
+            self.feed(id, Event::Restart, Some(Reason::new("QueueError", message)), now);
         }
     }
 

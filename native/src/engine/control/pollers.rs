@@ -351,6 +351,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             } => {
                 self.share_quarantined(port, epoch, queue_pairs, backend_ios);
             }
+            ToControl::QueueBroken { port, epoch, error } => self.queue_broken(port, epoch, &error, now),
             ToControl::BackingDetached(id) => self.backings.detached(id, &mut self.journal, now),
             ToControl::Event(event) => self.poller_event(poller, *event, now),
             ToControl::Quiet => self.pollers.remotes[poller].quiet = true,

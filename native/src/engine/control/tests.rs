@@ -663,6 +663,59 @@ fn a_drain_that_does_not_finish_is_quarantined_and_the_port_serves_again_meanwhi
 }
 
 #[test]
+fn a_queue_that_its_device_gives_up_makes_its_port_anew_and_no_other() {
+    for event in [
+        crate::provider::AsyncEvent::CompletionQueueError,
+        crate::provider::AsyncEvent::SharedReceiveQueueError,
+    ] {
+        let mut node = Node::serving(BOTH);
+        node.connected(at(A));
+        let second = node.connected(at(B));
+        node.sim.inject_async_event("rxe0", event);
+        node.run(Duration::from_secs(2));
+        node.assert_phase("storage", "Serving", "Serving");
+        assert_eq!(
+            node.phases("storage"),
+            ["Arming", "Serving", "Draining", "Arming", "Serving"],
+            "{event:?}"
+        );
+        assert_eq!(node.phases("second"), ["Arming", "Serving"]);
+        assert!(node.host.is_connected(second));
+        node.connected(at(A));
+        assert_eq!(node.sim.live_objects().completion_queues, 2);
+    }
+}
+
+#[test]
+fn a_completion_queue_that_cannot_be_polled_any_more_makes_its_port_anew() {
+    let mut node = Node::serving(STORAGE);
+    node.connected(at(A));
+    node.sim.fail_always(FaultPoint::PollCompletions, Some(libc::EIO));
+    node.run(Duration::from_millis(500));
+    assert_eq!(node.phase("storage"), ("Draining".to_owned(), "QueueError".to_owned()));
+    assert!(
+        node.listener("storage")["message"]
+            .as_str()
+            .unwrap()
+            .contains("cannot be polled")
+    );
+    // It works again before the drain's deadline: nothing is left behind.
+    node.sim.fail_always(FaultPoint::PollCompletions, None);
+    node.run(Duration::from_secs(1));
+    node.assert_phase("storage", "Serving", "Serving");
+    assert_eq!(node.sim.live_objects().completion_queues, 1);
+    node.connected(at(A));
+
+    // And one that never does: the epoch is kept aside, the port serves in a new one.
+    node.sim.fail_always(FaultPoint::PollCompletions, Some(libc::EIO));
+    node.run(Duration::from_millis(16_000));
+    assert_eq!(node.listener("storage")["drains"]["timedOut"], 1);
+    node.sim.fail_always(FaultPoint::PollCompletions, None);
+    node.run(Duration::from_secs(1));
+    node.assert_phase("storage", "Serving", "Serving");
+}
+
+#[test]
 fn a_fatal_device_is_loud_and_its_port_is_tried_again() {
     let mut node = Node::serving(BOTH);
     node.sim

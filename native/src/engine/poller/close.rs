@@ -5,6 +5,7 @@ use crate::engine::messages::{CloseReason, Handle, PollerEvent, ToControl};
 use crate::engine::poller::Poller;
 use crate::engine::queue_pair::{QueuePair, Service};
 use crate::engine::request::State;
+use crate::engine::share::Polling;
 use crate::provider::Provider;
 
 impl<P: Provider, B: Backend> Poller<P, B> {
@@ -246,7 +247,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     }
 
     fn awaits_sweep(&self, queue_pair: &QueuePair<P>) -> bool {
-        queue_pair.sends_reaped() && queue_pair.requests.is_empty()
+        // One that cannot be polled now is tried again a little later, not at once.
+        let polled = self.shares[queue_pair.share].polling == Polling::Works;
+        polled && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
     }
 
     fn give_back_queue_pair(&mut self, handle: Handle) {

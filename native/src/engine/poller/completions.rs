@@ -1,16 +1,21 @@
 //! Completion queues: capsules that came in, work requests that were executed.
 
+use std::time::Duration;
+
 use crate::backend::Backend;
-use crate::engine::messages::{CloseReason, Handle};
+use crate::engine::messages::{CloseReason, Handle, ToControl};
 use crate::engine::poller::Poller;
 use crate::engine::request::{After, State};
-use crate::engine::share::WaitingCapsule;
+use crate::engine::share::{Polling, WaitingCapsule};
 use crate::engine::token::{self, TokenKind};
 use crate::nvme::command::COMMAND_BYTES;
-use crate::provider::{CompletionStatus, Provider, WorkCompletion};
+use crate::provider::{CompletionStatus, Provider, ProviderError, WorkCompletion};
 
 /// Completions taken from one queue in one step.
 const BATCH: usize = 32;
+
+/// How long polling may fail before the queue counts as broken.
+const POLLING_FAILS_MAX: Duration = Duration::from_millis(100);
 
 /// `IBV_WC_LOC_LEN_ERR`: the host sent more than a receive holds.
 const LOCAL_LENGTH_ERROR: u32 = 1;
@@ -29,10 +34,14 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     fn poll_completion_queue(&mut self, share: Handle) -> bool {
         let mut batch = [WorkCompletion::EMPTY; BATCH];
         let queue = &self.shares[share].resources.completion_queue;
-        // A queue that cannot be polled is reported by its async event (CQ_ERR), to the control thread.
-        let Ok(count) = self.provider.poll_completions(queue, &mut batch) else {
-            return false;
+        let count = match self.provider.poll_completions(queue, &mut batch) {
+            Ok(count) => count,
+            Err(error) => {
+                self.polling_failed(share, error);
+                return false;
+            }
         };
+        self.shares[share].polling = Polling::Works;
         self.shares[share].look.taken(count, self.step);
         for completion in &batch[..count] {
             match token::unpack(completion.token) {
@@ -44,6 +53,23 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             }
         }
         count > 0
+    }
+
+    /// Once may be chance. A queue that goes on failing has an async event (CQ_ERR) at best: without it, the port would
+    /// stand still for ever.
+    #[cold]
+    fn polling_failed(&mut self, share: Handle, error: ProviderError) {
+        let now = self.now;
+        let found = &mut self.shares[share];
+        match found.polling {
+            Polling::Works => found.polling = Polling::Fails { since: now },
+            Polling::Fails { since } if now.saturating_duration_since(since) >= POLLING_FAILS_MAX => {
+                found.polling = Polling::Broken;
+                let (port, epoch) = (found.resources.port, found.resources.epoch);
+                self.outbox.send(ToControl::QueueBroken { port, epoch, error });
+            }
+            Polling::Fails { .. } | Polling::Broken => {}
+        }
     }
 
     fn count_stale(&self, share: Handle) {

@@ -34,7 +34,7 @@ use crate::engine::messages::{Handle, ToControl, ToPoller};
 use crate::engine::outbox::Outbox;
 use crate::engine::queue_pair::QueuePair;
 use crate::engine::request::Request;
-use crate::engine::share::Share;
+use crate::engine::share::{Polling, Share};
 use crate::engine::table::Table;
 use crate::provider::{Provider, ProviderError};
 use crate::subsystem::model::Model;
@@ -55,8 +55,11 @@ mod timers;
 mod tests;
 
 /// What nothing announces is tried again this soon: messages without room in the control thread's mailbox, receives
-/// that could not be posted.
+/// that could not be posted, completion queues that could not be polled.
 const RETRY: Duration = Duration::from_millis(1);
+
+/// A completion queue that could not be polled for long is looked at so often: it may be only that.
+const BROKEN_RETRY: Duration = Duration::from_millis(100);
 
 /// What a poller is built with.
 #[derive(Debug)]
@@ -207,12 +210,12 @@ impl<P: Provider, B: Backend> Poller<P, B> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let unposted = |share: &Share<P>| share.may_post() && share.receives.idle() > 0;
-        let retries = !self.outbox.is_empty() || self.shares.iter().any(|(_, share)| unposted(share));
+        let failing = |share: &Share<P>| matches!(share.polling, Polling::Fails { .. });
+        let broken = self.shares.iter().any(|(_, share)| share.polling == Polling::Broken);
+        let retries = !self.outbox.is_empty() || self.shares.iter().any(|(_, share)| unposted(share) || failing(share));
         let retry = retries.then(|| self.now + RETRY);
-        match (self.timer, retry) {
-            (Some(timer), Some(retry)) => Some(timer.min(retry)),
-            (timer, retry) => timer.or(retry),
-        }
+        let look = broken.then(|| self.now + BROKEN_RETRY);
+        [self.timer, retry, look].into_iter().flatten().min()
     }
 
     /// Descriptors that become readable on completions once [`Poller::arm`] was called: one per completion queue, and

@@ -108,6 +108,7 @@ struct Connection {
 pub enum Told {
     Drained(CloseReason),
     PortDrained(Epoch),
+    QueueBroken(Epoch),
     Quarantined { queue_pairs: u32, backend_ios: u32 },
     Detached(BackingId),
     Event(PollerEvent),
@@ -453,6 +454,10 @@ impl Bench {
                     queue_pairs,
                     backend_ios,
                 });
+            }
+            ToControl::QueueBroken { port, epoch, .. } => {
+                assert_eq!(port, PORT);
+                self.told.push(Told::QueueBroken(epoch));
             }
             ToControl::BackingDetached(id) => self.told.push(Told::Detached(id)),
             ToControl::Event(event) => self.told.push(Told::Event(*event)),

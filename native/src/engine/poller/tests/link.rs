@@ -145,3 +145,45 @@ fn a_completion_that_fails_in_the_middle_of_many_is_followed_by_an_orderly_end()
     assert_eq!(bench.poller.request_count(), 0);
     assert_eq!(bench.poller.queue_pair_count(), 0);
 }
+
+#[test]
+fn a_completion_queue_that_cannot_be_polled_for_a_moment_is_polled_on() {
+    let mut bench = Bench::new();
+    let host = TestHost::connect(&mut bench);
+    let queue = host.io_queue(&mut bench, 1);
+    bench.take_told();
+    for _ in 0..50 {
+        bench.world.fail_call(FaultPoint::PollCompletions, 1, libc::EIO);
+        host.post(queue, &host.read_command(0, 1).0, &[]);
+        bench.run();
+        bench.pass(Duration::from_millis(150));
+        assert_eq!(host.responses(queue).len(), 1);
+    }
+    assert!(!bench.take_told().contains(&Told::QueueBroken(Epoch(1))));
+}
+
+#[test]
+fn a_completion_queue_that_cannot_be_polled_any_more_is_reported_once_and_soon() {
+    let mut bench = Bench::new();
+    TestHost::connect(&mut bench);
+    bench.take_told();
+    bench.world.fail_always(FaultPoint::PollCompletions, Some(libc::EIO));
+    let began = bench.now;
+    let mut broken = Vec::new();
+    for _ in 0..1000 {
+        let deadline = bench.poller.step(bench.now).deadline;
+        bench.run();
+        broken.extend(
+            bench
+                .take_told()
+                .contains(&Told::QueueBroken(Epoch(1)))
+                .then_some(bench.now),
+        );
+        // The poller sleeps until it wants to be called.
+        let next = deadline.filter(|at| *at > bench.now);
+        bench.now = next.unwrap_or(bench.now + Duration::from_millis(100));
+    }
+    assert_eq!(broken.len(), 1, "reported once");
+    assert!(broken[0] - began < Duration::from_millis(200));
+    bench.world.fail_always(FaultPoint::PollCompletions, None);
+}
