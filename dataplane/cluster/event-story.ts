@@ -70,7 +70,9 @@ export class EventStory {
       case 'queuePairQuarantined': {
         const { listener, source, queueId, message } = known;
         const note = `listener ${listener}: queue ${queueId} of ${source}: ${message}`;
-        return [{ type: 'Warning', reason: 'QueuePairQuarantined', subject: listener, note, action: 'Drain' }];
+        return [
+          { type: 'Warning', reason: 'QueuePairQuarantined', subject: listener, note, action: 'Drain' },
+        ];
       }
       case 'softDeviceRecreation': {
         const note = `RDMA device ${known.device} on ${known.netdev}: re-creation ${known.result}: ${known.message}`;

@@ -129,6 +129,8 @@ export const coreStatsSchema = z.object({
       doorbells: count,
     }),
   ),
+  /** RDMA objects whose destruction the kernel refused: kept for ever. A bug or a dead device. */
+  verbsObjects: z.object({ leaked: count }),
   /** Events lost because nobody took them in time. */
   eventRingDropped: count,
 });

@@ -159,6 +159,11 @@ export class TargetMetrics {
   readonly #pollBusy = this.#gauge('poll_busy_ratio', 'Share of its time that a poller thread had work.', [
     'poller',
   ]);
+  readonly #leakedVerbsObjects = this.#gauge(
+    'leaked_verbs_objects',
+    'RDMA objects that the kernel refused to destroy; they and their memory are kept until the process ends. More than 0: a bug or a dead device.',
+    [],
+  );
   readonly #eventsDropped = this.#counter(
     'event_ring_dropped_total',
     'Events of the core that were lost because they were not taken in time.',
@@ -232,6 +237,7 @@ export class TargetMetrics {
     for (const { index, busyRatio } of stats.pollers) {
       this.#pollBusy.set({ ...own, poller: String(index) }, busyRatio);
     }
+    this.#leakedVerbsObjects.set(own, stats.verbsObjects.leaked);
     this.#eventsDropped.inc(own, stats.eventRingDropped);
     this.#configReloadFailures.inc(own, this.#reloadFailures);
   }

@@ -317,6 +317,12 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// A listening identifier.
     type Listener: std::fmt::Debug + Send + 'static;
 
+    /// Objects of this process whose destruction the system refused, with all they refer to: kept for ever. Anything but
+    /// 0 is a bug or a dead device.
+    fn leaked_objects(&self) -> u64 {
+        0
+    }
+
     /// Every RDMA device of the system. An empty list is not an error.
     fn devices(&self) -> Result<Vec<DeviceInfo>, ProviderError>;
     /// Opens a device by its name.

@@ -73,6 +73,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             "keepAliveTimeouts": sum(|counters| &counters.keep_alive_timeouts),
             "authenticationFailures": 0,
             "pollers": self.shown_pollers(),
+            "verbsObjects": {"leaked": self.provider.leaked_objects()},
             "eventRingDropped": event_ring_dropped + self.journal.dropped() + sum(|counters| &counters.events_dropped),
         })
     }

@@ -60,6 +60,10 @@ impl Provider for VerbsProvider {
     type ConnectionId = VerbsConnectionId;
     type Listener = VerbsListener;
 
+    fn leaked_objects(&self) -> u64 {
+        leaked_objects()
+    }
+
     fn devices(&self) -> Result<Vec<DeviceInfo>, ProviderError> {
         inventory::devices()
     }
