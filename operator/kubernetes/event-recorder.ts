@@ -15,6 +15,8 @@ export interface EventDetails {
   /** What was done or is to be done, in one CamelCase word. */
   readonly action: string;
   readonly note: string;
+  /** Tells repetitions from news, with type and reason. Default: the note. */
+  readonly subject?: string;
 }
 
 /** Longest note that the API takes. */
@@ -49,7 +51,8 @@ export class EventRecorder {
 
   /** Says that something happened to an object. */
   async record(resource: Resource, object: KubernetesObject, details: EventDetails): Promise<void> {
-    const key = [object.metadata.uid, details.type, details.reason, details.note].join('\0');
+    const subject = details.subject ?? details.note;
+    const key = [object.metadata.uid, details.type, details.reason, subject].join('\0');
     try {
       const known = this.#remembered.get(key);
       if (known !== undefined && Date.now() - known.firstMs < SERIES_MS && (await this.#count(known))) return;

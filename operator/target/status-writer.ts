@@ -31,19 +31,22 @@ function eventFor(
     old?.status === current.status && (current.status === 'True' || old.reason === current.reason);
   if (unchanged) return undefined;
   const { status, reason, message } = current;
+  // Links that flap, of one node or of many, change what is told and not what it is about.
+  const subject = type;
   switch (type) {
     case 'Accepted':
       if (status === 'False') return { type: 'Warning', reason, action: 'KeepLastGoodState', note: message };
       return { type: 'Normal', reason: 'Accepted', action: 'Apply', note: message };
     case 'Ready':
-      if (status === 'True') return { type: 'Normal', reason: 'Ready', action: 'Serve', note: message };
+      if (status === 'True')
+        return { type: 'Normal', reason: 'Ready', action: 'Serve', note: message, subject };
       return old?.status === 'True'
-        ? { type: 'Warning', reason, action: 'Recover', note: message }
+        ? { type: 'Warning', reason, action: 'Recover', note: message, subject }
         : undefined;
     case 'Degraded':
-      if (status === 'True') return { type: 'Warning', reason, action: 'Serve', note: message };
+      if (status === 'True') return { type: 'Warning', reason, action: 'Serve', note: message, subject };
       return old?.status === 'True'
-        ? { type: 'Normal', reason: 'FullService', action: 'Serve', note: message }
+        ? { type: 'Normal', reason: 'FullService', action: 'Serve', note: message, subject }
         : undefined;
     case 'Progressing':
       if (!NOTEWORTHY_PROGRESS.has(reason)) return undefined;
