@@ -9,6 +9,8 @@ export type Configuration = string | Readonly<Record<string, unknown>>;
 /** How its container differs from a privileged one. */
 export interface StandaloneOptions {
   readonly withoutCapabilities?: readonly string[];
+  /** Runs as root, as a dataplane's pod does: it may then make files where only root may. */
+  readonly asRoot?: boolean;
 }
 
 /** One standalone dataplane in a container on the node's network. */
@@ -59,6 +61,7 @@ export class StandaloneTarget {
       this.#guest,
       [
         ...['ctr', '--namespace', 'k8s.io', 'run', '--rm', '--net-host', '--privileged'],
+        ...(this.#options.asRoot === true ? ['--user=0:0'] : []),
         ...(this.#options.withoutCapabilities ?? []).map((capability) => `--cap-drop=${capability}`),
         ...['--mount', `type=bind,src=${this.#directory},dst=/etc/weir,options=rbind:ro`],
         ...['--mount', 'type=bind,src=/var/lib/weir,dst=/var/lib/weir,options=rbind:rw'],

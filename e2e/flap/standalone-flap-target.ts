@@ -1,7 +1,7 @@
 /** A standalone dataplane under the runner, for what a pod cannot be given: a memory-lock limit, a disk that hangs. */
 import { planGuest } from '../../lab/guests/plan.ts';
 import { type EndToEnd, HOST, IMAGE, NODE } from '../fixture.ts';
-import { type StandaloneOptions, StandaloneTarget } from '../standalone-target.ts';
+import { StandaloneTarget } from '../standalone-target.ts';
 import { waitUntil } from '../wait-until.ts';
 import { parseEvents } from './dataplane-log.ts';
 import { newestProcess } from './dataplane-process.ts';
@@ -21,7 +21,7 @@ export interface StandaloneFlapOptions {
   readonly file: string;
   /** Fields of the configuration beside nodeName, target, listeners and subsystems. */
   readonly configuration?: Readonly<Record<string, unknown>>;
-  readonly run?: StandaloneOptions;
+  readonly withoutCapabilities?: readonly string[];
   /** Before it starts, and after it has ended. */
   prepare?(): Promise<void>;
   tidy?(): Promise<void>;
@@ -29,7 +29,10 @@ export interface StandaloneFlapOptions {
 
 /** A standalone dataplane with one namespace on a file. */
 export function standaloneFlapTarget({ shell }: EndToEnd, options: StandaloneFlapOptions): FlapTarget {
-  const standalone = new StandaloneTarget(shell, NODE, NAME, METRICS_PORT, options.run);
+  const standalone = new StandaloneTarget(shell, NODE, NAME, METRICS_PORT, {
+    asRoot: true,
+    withoutCapabilities: options.withoutCapabilities ?? [],
+  });
   const { rdmaAddress } = planGuest(NODE);
   const pid = (): Promise<number | undefined> => newestProcess(shell, PROCESS);
   let pidAtStart: number | undefined;

@@ -24,7 +24,7 @@ export const memory: Scenario = {
   weir: (e2e) =>
     standaloneFlapTarget(e2e, {
       file: '/var/lib/weir/flap-memory.img',
-      run: { withoutCapabilities: ['CAP_IPC_LOCK', 'CAP_SYS_RESOURCE'] },
+      withoutCapabilities: ['CAP_IPC_LOCK', 'CAP_SYS_RESOURCE'],
     }),
   upSeconds: 10,
   // Counted from the moment at which memory can be registered again.
