@@ -34,8 +34,12 @@ export interface OutageResult {
   readonly stallAfterUpMs?: number;
 }
 
-/** Carries out a fault under I/O watched by `samplers`. */
-export async function outage(fault: Fault, samplers: readonly IoRateSampler[]): Promise<OutageResult> {
+/** Carries out a fault under I/O watched by `samplers`, and waits so long at most for I/O to move again. */
+export async function outage(
+  fault: Fault,
+  samplers: readonly IoRateSampler[],
+  recoverySeconds: number = RECOVERY_LIMIT_SECONDS,
+): Promise<OutageResult> {
   await fault.begin();
   const downAtMs = Date.now();
   await fault.during();
@@ -46,7 +50,7 @@ export async function outage(fault: Fault, samplers: readonly IoRateSampler[]): 
     const stalls = await Promise.all(
       samplers.map((sampler) =>
         waitUntil('I/O after link-up', () => stallAfter(sampler.samples, upAtMs), {
-          timeoutSeconds: RECOVERY_LIMIT_SECONDS,
+          timeoutSeconds: recoverySeconds,
           intervalMilliseconds: 50,
           describe: () => `${sampler.completed ?? 0} I/Os finished in all`,
         }),

@@ -37,6 +37,8 @@ export interface Scenario {
   readonly weir?: (e2e: EndToEnd) => FlapTarget;
   /** Pause after the fault before the next one, seconds at least; I/O has to flow again in any case. */
   readonly upSeconds: number;
+  /** How long I/O is waited for after a fault, if a minute and a half is not enough. */
+  readonly recoverySeconds?: number;
   /** What Weir must keep to in a run of so many flaps. */
   limits(flaps: number): Limits;
   /** The fault of one flap; flaps are counted from 1. */

@@ -16,11 +16,12 @@ export const device: Scenario = {
   says: `'rdma link delete' under I/O and add again: the dataplane leaves in time with code ${EXIT_DEVICE_REMOVED}, a fresh one serves`,
   targets: ['weir'],
   upSeconds: 8,
+  recoverySeconds: 300,
   limits: (flaps) => ({
     // From the device's return: kubelet starts the container in its own time.
-    stallMs: 120_000,
-    stallConnectInFlightMs: 120_000,
-    portServingMs: 120_000,
+    stallMs: 180_000,
+    stallConnectInFlightMs: 180_000,
+    portServingMs: 180_000,
     restarts: flaps,
   }),
   fault: ({ shell, target, e2e, remark, miss }) => {

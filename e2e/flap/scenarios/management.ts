@@ -37,10 +37,11 @@ export const management: Scenario = {
   upSeconds: 8,
   // Counted from the moment at which the device is there again. Whether the process has to end for that is its own
   // affair: kubelet starts it again.
+  recoverySeconds: 300,
   limits: (flaps) => ({
-    stallMs: 120_000,
-    stallConnectInFlightMs: 120_000,
-    portServingMs: 120_000,
+    stallMs: 180_000,
+    stallConnectInFlightMs: 180_000,
+    portServingMs: 180_000,
     restarts: flaps,
   }),
   fault: ({ lab, shell, eventsSince, remark, miss }) => ({

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { scrapeTarget } from '../../dataplane-metrics.ts';
 import { NODE } from '../../fixture.ts';
 import { mustExec } from '../../guest-shell.ts';
+import { waitUntil } from '../../wait-until.ts';
 import { dataplanePod, waitForOtherProcess } from '../dataplane-process.ts';
 import type { Limits } from '../report.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
@@ -42,12 +44,18 @@ function scenario(name: string, says: string, end: (context: ScenarioContext) =>
         await context.lab.link(NODE, 'down', { from: 'outside' });
       },
       during: async () => {
-        const { target, remark } = context;
+        const { e2e, target, remark } = context;
         const since = Date.now();
         const former = await target.pid();
         await sleep(1000);
         await end(context);
         await waitForOtherProcess(() => target.pid(), former, FRESH_PROCESS_TIMEOUT_SECONDS);
+        await waitUntil(
+          'the fresh process to know what it has to serve',
+          async () =>
+            (await scrapeTarget(e2e.path, NODE)).sum('weir_target_listener_up', {}) === 0 || undefined,
+          { timeoutSeconds: FRESH_PROCESS_TIMEOUT_SECONDS },
+        );
         remark(`fresh process after ${((Date.now() - since) / 1000).toFixed(1)} s`);
         await sleep(Math.max(0, since + DOWN_SECONDS_MIN * 1000 - Date.now()));
       },
