@@ -16,6 +16,10 @@ describe('stallAfter', () => {
     expect(stallAfter([at(150, 5), at(250, 6)], 100)).toBe(150);
   });
 
+  it('does not take what a frozen host had done before for I/O after it', () => {
+    expect(stallAfter([at(0, 5), at(9_100, 9), at(9_200, 9), at(9_900, 10)], 9_000)).toBe(900);
+  });
+
   it('says nothing when there is no sample', () => {
     expect(stallAfter([], 100)).toBeUndefined();
   });

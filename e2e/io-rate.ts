@@ -43,6 +43,9 @@ export class IoRateSampler {
   }
 }
 
+/** A sample this much older than the next one says nothing of the moment between them. */
+const STALE_MS = 1500;
+
 /**
  * Milliseconds from `sinceMs` to the first sample with more I/Os finished than at that moment;
  * `undefined` when nothing has moved yet.
@@ -54,8 +57,9 @@ export function stallAfter(samples: readonly IoSample[], sinceMs: number): numbe
       before = sample;
       continue;
     }
-    // Without a sample from before, the first one after is the base: it can only make the stall look longer.
-    if (before === undefined) before = sample;
+    // Without a fresh sample from before, the first one after is the base: it can only make the stall look longer. A
+    // host that was frozen goes on with samples, and answers, of the time before.
+    if (before === undefined || sample.atMs - before.atMs > STALE_MS) before = sample;
     else if (sample.completed > before.completed) return sample.atMs - sinceMs;
   }
   return undefined;
