@@ -1,6 +1,7 @@
 /** The I/O rate over time as a picture (SVG): one curve for each target, with the outages marked. */
 import type { RateRecord, ScenarioRecord, TargetName } from './report.ts';
 
+const TITLE = 'I/Os per second on the host while its target is cut off';
 const WIDTH = 1120;
 const MARGIN = { left: 76, right: 28, top: 64, bottom: 30 };
 const TITLE_HEIGHT = 58;
