@@ -15,6 +15,7 @@ describe('renderPicture', () => {
   );
 
   it('has one curve for each target, with its outages', () => {
+    expect(picture).toContain('<title>');
     expect(picture.match(/<polyline/g)).toHaveLength(2);
     expect(picture.match(/fill-opacity="0.16"/g)).toHaveLength(2);
     expect(picture).toContain('>Weir<');

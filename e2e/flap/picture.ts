@@ -197,11 +197,9 @@ export function renderPicture(
   const { kernel = '', startedAt = '' } = records[0] ?? {};
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="'Helvetica Neue', 'Segoe UI', 'DejaVu Sans', sans-serif">`,
+    `<title>${TITLE}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
-    text(MARGIN.left, 30, 'I/Os per second on the host while its target is cut off', {
-      size: 20,
-      bold: true,
-    }),
+    text(MARGIN.left, 30, TITLE, { size: 20, bold: true }),
     text(
       MARGIN.left,
       50,
