@@ -18,6 +18,12 @@ const SERIES: readonly (readonly [downMs: number, upMs: number])[] = [
   [800, 1300],
 ];
 
+/**
+ * A host whose connection stood when the link went, but not yet its controller, waits for its own command timeout
+ * (60 s): its driver heeds no disconnect in that state. Then it connects anew.
+ */
+const HALF_CONNECTED_MS = 75_000;
+
 // In the guest, so that no call's latency blurs the series.
 const SCRIPT = SERIES.map(
   ([downMs, upMs]) =>
@@ -30,7 +36,8 @@ export const burst: Scenario = {
   says: `${SERIES.length + 1} flaps in a row in no rhythm, to hit draining, arming, connecting and recovery`,
   targets: ['weir', 'nvmet'],
   upSeconds: 12,
-  limits: () => LINK_LIMITS,
+  recoverySeconds: 120,
+  limits: () => ({ ...LINK_LIMITS, stallConnectInFlightMs: HALF_CONNECTED_MS }),
   fault: ({ lab, shell }) => ({
     begin: () => lab.link(NODE, 'down'),
     during: async () => {
