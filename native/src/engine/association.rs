@@ -59,6 +59,12 @@ impl ControllerIds {
         }
     }
 
+    /// Which of how many pollers.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
     /// An id of this poller for `subsystem_nqn`, whose ids are `ids` (first and last); `None` when all are in use.
     pub fn allocate(&mut self, subsystem_nqn: &str, ids: (u16, u16), associations: &Table<Association>) -> Option<u16> {
         let (first, last) = (u32::from(ids.0), u32::from(ids.1));

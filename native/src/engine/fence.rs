@@ -20,6 +20,10 @@ pub struct Fence {
     writes: ArrayVec<(BackingId, u32), BACKINGS_MAX>,
     /// Writes in flight on backings that found no room above.
     writes_elsewhere: u32,
+    /// Questions to the other pollers that are not answered: until they are, they may have writes of the host.
+    questions: u32,
+    /// Other pollers (by index, with their fence) that wait for the writes here.
+    askers: Vec<(usize, Handle)>,
     /// Requests of the host's newer association that wait.
     pub parked: RequestList,
 }
@@ -28,11 +32,43 @@ impl Fence {
     /// Whether I/O on this backing has to wait.
     #[must_use]
     pub fn covers(&self, backing: BackingId) -> bool {
-        self.writes_elsewhere > 0 || self.writes.iter().any(|(id, count)| *id == backing && *count > 0)
+        self.questions > 0
+            || self.writes_elsewhere > 0
+            || self.writes.iter().any(|(id, count)| *id == backing && *count > 0)
+    }
+
+    /// Writes of the host's ended associations are in flight on this poller.
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        self.writes_elsewhere > 0 || self.writes.iter().any(|(_, count)| *count > 0)
     }
 
     fn is_clear(&self) -> bool {
-        self.writes_elsewhere == 0 && self.writes.iter().all(|(_, count)| *count == 0)
+        !self.has_writes() && self.questions == 0 && self.askers.is_empty()
+    }
+
+    /// The other pollers were asked.
+    pub fn asked(&mut self) {
+        self.questions += 1;
+    }
+
+    /// So many questions are answered by all of them.
+    pub fn answered(&mut self, questions: u32) {
+        self.questions -= questions;
+    }
+
+    /// Another poller waits for the writes here.
+    pub fn add_asker(&mut self, poller: usize, fence: Handle) {
+        self.askers.push((poller, fence));
+    }
+
+    /// Who waited, once there are no writes any more.
+    pub fn take_askers(&mut self) -> Vec<(usize, Handle)> {
+        if self.has_writes() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.askers)
+        }
     }
 
     /// Counts a write.
@@ -73,17 +109,24 @@ impl Fences {
             .map(|(handle, _)| handle)
     }
 
-    /// Counts a write of an ended association; makes the fence if it is the first.
-    pub fn add_write(&mut self, host_nqn: &str, subsystem_nqn: &str, backing: BackingId) -> (Handle, FencedWrite) {
-        let handle = self.find(host_nqn, subsystem_nqn).unwrap_or_else(|| {
+    /// The fence of a host at a subsystem, made if there is none.
+    pub fn find_or_make(&mut self, host_nqn: &str, subsystem_nqn: &str) -> Handle {
+        self.find(host_nqn, subsystem_nqn).unwrap_or_else(|| {
             self.fences.insert(Fence {
                 host_nqn: host_nqn.to_owned(),
                 subsystem_nqn: subsystem_nqn.to_owned(),
                 writes: ArrayVec::new(),
                 writes_elsewhere: 0,
+                questions: 0,
+                askers: Vec::new(),
                 parked: RequestList::new(LinkKind::Wait),
             })
-        });
+        })
+    }
+
+    /// Counts a write of an ended association; makes the fence if it is the first.
+    pub fn add_write(&mut self, host_nqn: &str, subsystem_nqn: &str, backing: BackingId) -> (Handle, FencedWrite) {
+        let handle = self.find_or_make(host_nqn, subsystem_nqn);
         (handle, self.fences[handle].add(backing))
     }
 
@@ -167,6 +210,37 @@ mod tests {
         assert!(fences.get(fence).unwrap().covers(BackingId(1000)));
         fences.write_ended(fence, write);
         assert!(!fences.get(fence).unwrap().covers(BackingId(1000)));
+    }
+
+    #[test]
+    fn a_fence_that_others_are_asked_about_covers_everything_until_all_have_answered() {
+        let mut fences = Fences::default();
+        let fence = fences.find_or_make("host", "subsystem");
+        assert_eq!(fences.find_or_make("host", "subsystem"), fence);
+        fences.get_mut(fence).unwrap().asked();
+        fences.get_mut(fence).unwrap().asked();
+        assert!(fences.get(fence).unwrap().covers(BackingId(7)));
+        fences.get_mut(fence).unwrap().answered(1);
+        assert!(fences.get(fence).unwrap().covers(BackingId(7)));
+        assert!(!fences.remove_if_clear(fence));
+        fences.get_mut(fence).unwrap().answered(1);
+        assert!(!fences.get(fence).unwrap().covers(BackingId(7)));
+        assert!(fences.remove_if_clear(fence));
+    }
+
+    #[test]
+    fn who_asks_hears_when_the_writes_here_are_over_whatever_else_the_fence_waits_for() {
+        let mut fences = Fences::default();
+        let (fence, write) = fences.add_write("host", "subsystem", BackingId(1));
+        let theirs = Handle { slot: 4, generation: 2 };
+        fences.get_mut(fence).unwrap().asked();
+        fences.get_mut(fence).unwrap().add_asker(3, theirs);
+        assert_eq!(fences.get_mut(fence).unwrap().take_askers(), []);
+        fences.write_ended(fence, write);
+        assert!(!fences.remove_if_clear(fence), "somebody waits for an answer");
+        assert_eq!(fences.get_mut(fence).unwrap().take_askers(), [(3, theirs)]);
+        fences.get_mut(fence).unwrap().answered(1);
+        assert!(fences.remove_if_clear(fence));
     }
 
     #[test]

@@ -166,6 +166,25 @@ pub enum ToPoller<P: Provider, B: Backend> {
     Established(Handle),
     /// Take one queue pair down.
     Close(Handle, CloseReason),
+    /// A host connected to another poller: are writes of an earlier association of it on their way here? Answered by
+    /// [`ToControl::FenceClear`] once there are none.
+    FenceQuery {
+        /// Index of the poller that asks.
+        asker: usize,
+        /// Its fence.
+        fence: Handle,
+        /// Host's NQN.
+        host_nqn: String,
+        /// Subsystem's NQN.
+        subsystem_nqn: String,
+    },
+    /// Every other poller answered so many questions about this fence.
+    FenceLifted {
+        /// The fence.
+        fence: Handle,
+        /// Questions.
+        questions: u32,
+    },
     /// Stop accepting I/O with a path error, finish what is in flight, report [`ToControl::Quiet`].
     Quiesce,
     /// Leave the thread after everything is given back.
@@ -210,6 +229,22 @@ pub enum ToControl<P: Provider> {
         epoch: Epoch,
         /// What the provider said last.
         error: ProviderError,
+    },
+    /// A host connected: its I/O waits here until no other poller has writes of its earlier associations.
+    FenceAsked {
+        /// The fence; its poller is the one that says this.
+        fence: Handle,
+        /// Host's NQN.
+        host_nqn: String,
+        /// Subsystem's NQN.
+        subsystem_nqn: String,
+    },
+    /// The answer to [`ToPoller::FenceQuery`]: no such write is on its way here any more.
+    FenceClear {
+        /// Index of the poller that asked.
+        asker: usize,
+        /// Its fence.
+        fence: Handle,
     },
     /// No I/O uses this backing any more.
     BackingDetached(BackingId),

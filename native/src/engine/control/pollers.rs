@@ -1,6 +1,6 @@
 //! Pollers as the control loop knows them: a mailbox each way and counters.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::engine::association::Place;
 use crate::engine::counters::PollerCounters;
 use crate::engine::mailbox::{Receiver, SendError, Sender};
-use crate::engine::messages::{HostIdentity, PollerEvent, ToControl, ToPoller};
+use crate::engine::messages::{Handle, HostIdentity, PollerEvent, ToControl, ToPoller};
 use crate::lifecycle;
 use crate::provider::Provider;
 use crate::subsystem::model::Model;
@@ -84,6 +84,17 @@ pub struct Pollers<P: Provider, B: Backend, H: PollerHost<P, B>> {
     leaving: bool,
     /// Counters of pollers that are gone.
     retired: Vec<Arc<PollerCounters>>,
+    /// Fences, by poller, that the others are asked about.
+    fences: BTreeMap<(usize, Handle), FenceQuestions>,
+}
+
+/// What is asked about one fence.
+#[derive(Debug, Default)]
+struct FenceQuestions {
+    /// Times it was asked.
+    questions: u32,
+    /// Answers that are still to come.
+    answers_due: usize,
 }
 
 impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
@@ -96,6 +107,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
             mode: PollingMode::default(),
             leaving: false,
             retired: Vec::new(),
+            fences: BTreeMap::new(),
         }
     }
 
@@ -158,6 +170,47 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
         for poller in 0..self.remotes.len() {
             self.tell(poller, message());
         }
+    }
+
+    /// A poller's host may have left writes on any other.
+    pub(super) fn ask_others(&mut self, asker: usize, fence: Handle, host_nqn: &str, subsystem_nqn: &str) {
+        let others: Vec<usize> = (0..self.remotes.len()).filter(|poller| *poller != asker).collect();
+        let asked = self.fences.entry((asker, fence)).or_default();
+        asked.questions += 1;
+        asked.answers_due += others.len();
+        for poller in others {
+            let query = ToPoller::FenceQuery {
+                asker,
+                fence,
+                host_nqn: host_nqn.to_owned(),
+                subsystem_nqn: subsystem_nqn.to_owned(),
+            };
+            self.tell(poller, query);
+        }
+        self.lift_fence(asker, fence);
+    }
+
+    /// A poller has nothing left behind another's fence.
+    fn fence_clear(&mut self, asker: usize, fence: Handle) {
+        if let Some(asked) = self.fences.get_mut(&(asker, fence)) {
+            asked.answers_due = asked.answers_due.saturating_sub(1);
+            self.lift_fence(asker, fence);
+        }
+    }
+
+    fn lift_fence(&mut self, asker: usize, fence: Handle) {
+        let done = |asked: &FenceQuestions| asked.answers_due == 0;
+        if self.fences.get(&(asker, fence)).is_some_and(done) {
+            if let Some(FenceQuestions { questions, .. }) = self.fences.remove(&(asker, fence)) {
+                self.tell(asker, ToPoller::FenceLifted { fence, questions });
+            }
+        }
+    }
+
+    /// Fences that others are asked about now.
+    #[cfg(test)]
+    pub(super) fn fences_asked(&self) -> usize {
+        self.fences.len()
     }
 
     /// Nothing is in flight on any of them.
@@ -249,6 +302,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
             Stage::Stopping if !self.pollers.leaving && self.pollers.remotes.iter().all(|remote| remote.stopped) => {
                 let gone = std::mem::take(&mut self.pollers.remotes);
+                self.pollers.fences.clear();
                 self.pollers
                     .retired
                     .extend(gone.into_iter().map(|remote| remote.link.counters));
@@ -351,6 +405,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             } => {
                 self.share_quarantined(port, epoch, queue_pairs, backend_ios);
             }
+            ToControl::FenceAsked {
+                fence,
+                host_nqn,
+                subsystem_nqn,
+            } => self.pollers.ask_others(poller, fence, &host_nqn, &subsystem_nqn),
+            ToControl::FenceClear { asker, fence } => self.pollers.fence_clear(asker, fence),
             ToControl::QueueBroken { port, epoch, error } => self.queue_broken(port, epoch, &error, now),
             ToControl::BackingDetached(id) => self.backings.detached(id, &mut self.journal, now),
             ToControl::Event(event) => self.poller_event(poller, *event, now),

@@ -716,6 +716,25 @@ fn a_completion_queue_that_cannot_be_polled_any_more_makes_its_port_anew() {
 }
 
 #[test]
+fn a_fence_is_lifted_once_every_other_poller_has_answered() {
+    let mut node = Node::new();
+    let polling = r#", "polling": {"cores": 3}"#;
+    node.apply(&spec_with(1, STORAGE, MEMORY, polling));
+    node.run(Duration::from_secs(1));
+    let fence = crate::engine::messages::Handle { slot: 9, generation: 9 };
+    // Nobody has that fence: the poller that is told counts the message as stale.
+    let lifted = |node: &Node| -> Vec<u64> {
+        let counters = node.control.pollers.counters();
+        counters.map(|counters| counters.stale_messages.get()).collect()
+    };
+    node.control.pollers.ask_others(1, fence, "nqn.host", "nqn.subsystem");
+    node.control.pollers.ask_others(1, fence, "nqn.host", "nqn.subsystem");
+    assert_eq!((lifted(&node), node.control.pollers.fences_asked()), (vec![0, 0, 0], 1));
+    node.settle();
+    assert_eq!((lifted(&node), node.control.pollers.fences_asked()), (vec![0, 1, 0], 0));
+}
+
+#[test]
 fn a_fatal_device_is_loud_and_its_port_is_tried_again() {
     let mut node = Node::serving(BOTH);
     node.sim

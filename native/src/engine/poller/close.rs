@@ -1,6 +1,7 @@
 //! Taking queue pairs and associations down.
 
 use crate::backend::{Backend, BackingId};
+use crate::engine::fence::Fence;
 use crate::engine::messages::{CloseReason, Handle, PollerEvent, ToControl};
 use crate::engine::poller::Poller;
 use crate::engine::queue_pair::{QueuePair, Service};
@@ -165,10 +166,57 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         }
     }
 
+    /// A host connected here: its earlier associations may have been on other pollers, for a host with several addresses
+    /// or ports has associations on several. The fence covers everything until all of them say that nothing is left.
+    pub(super) fn ask_other_pollers(&mut self, host_nqn: &str, subsystem_nqn: &str) {
+        if self.controller_ids.place().count < 2 {
+            return;
+        }
+        let fence = self.fences.find_or_make(host_nqn, subsystem_nqn);
+        if let Some(found) = self.fences.get_mut(fence) {
+            found.asked();
+        }
+        self.outbox.send(ToControl::FenceAsked {
+            fence,
+            host_nqn: host_nqn.to_owned(),
+            subsystem_nqn: subsystem_nqn.to_owned(),
+        });
+    }
+
+    /// Another poller's host: the answer waits for the writes that are in the backend, and for nothing else, or two
+    /// pollers might wait for each other.
+    pub(super) fn fence_queried(&mut self, asker: usize, fence: Handle, host_nqn: &str, subsystem_nqn: &str) {
+        self.fence_earlier_writes(host_nqn, subsystem_nqn);
+        let own = self.fences.find(host_nqn, subsystem_nqn);
+        match own.and_then(|own| self.fences.get_mut(own)) {
+            Some(found) if found.has_writes() => found.add_asker(asker, fence),
+            _ => self.outbox.send(ToControl::FenceClear { asker, fence }),
+        }
+    }
+
+    fn answer_askers(&mut self, fence: Handle) {
+        let askers = self.fences.get_mut(fence).map(Fence::take_askers).unwrap_or_default();
+        for (asker, fence) in askers {
+            self.outbox.send(ToControl::FenceClear { asker, fence });
+        }
+    }
+
+    /// The other pollers have nothing left of what was asked about.
+    pub(super) fn fence_lifted(&mut self, fence: Handle, questions: u32) {
+        match self.fences.get_mut(fence) {
+            Some(found) => {
+                found.answered(questions);
+                self.serve_fence(fence);
+            }
+            None => self.counters.stale_messages.increment(),
+        }
+    }
+
     /// The request's write has left the backend, or will never get there.
     pub(super) fn end_fenced_write(&mut self, handle: Handle) {
         if let Some((fence, write)) = self.requests[handle].fenced.take() {
             self.fences.write_ended(fence, write);
+            self.answer_askers(fence);
             self.serve_fence(fence);
         }
     }

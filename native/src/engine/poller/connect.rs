@@ -85,6 +85,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             discovery: controller.is_discovery(),
         };
         self.fence_earlier_writes(&identity.host_nqn, &identity.subsystem_nqn);
+        if !identity.discovery {
+            self.ask_other_pollers(&identity.host_nqn, &identity.subsystem_nqn);
+        }
         let fence = self.fences.find(&identity.host_nqn, &identity.subsystem_nqn);
         if let Some(deadline) = controller.deadline() {
             self.schedule(deadline);

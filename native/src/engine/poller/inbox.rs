@@ -81,6 +81,13 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 Some(_) => self.close_queue_pair(queue_pair, reason),
                 None => self.counters.stale_messages.increment(),
             },
+            ToPoller::FenceQuery {
+                asker,
+                fence,
+                host_nqn,
+                subsystem_nqn,
+            } => self.fence_queried(asker, fence, &host_nqn, &subsystem_nqn),
+            ToPoller::FenceLifted { fence, questions } => self.fence_lifted(fence, questions),
             ToPoller::Quiesce => {
                 if self.quiesce == Quiesce::No {
                     self.quiesce = Quiesce::Asked;

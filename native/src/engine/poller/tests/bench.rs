@@ -104,12 +104,24 @@ struct Connection {
 }
 
 /// What the control thread was told, besides what the bench itself handles.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Drained(CloseReason),
     PortDrained(Epoch),
     QueueBroken(Epoch),
-    Quarantined { queue_pairs: u32, backend_ios: u32 },
+    FenceAsked {
+        fence: Handle,
+        host_nqn: String,
+        subsystem_nqn: String,
+    },
+    FenceClear {
+        asker: usize,
+        fence: Handle,
+    },
+    Quarantined {
+        queue_pairs: u32,
+        backend_ios: u32,
+    },
     Detached(BackingId),
     Event(PollerEvent),
     Refused,
@@ -159,6 +171,15 @@ impl Bench {
     }
 
     pub fn in_world(world: SimWorld, sizing: PortSizing) -> Self {
+        Self::at_place(world, sizing, Place { index: 0, count: 1 })
+    }
+
+    /// One poller of several; the test plays the others.
+    pub fn one_of_two() -> Self {
+        Self::at_place(SimWorld::in_order(), sizing(), Place { index: 0, count: 2 })
+    }
+
+    fn at_place(world: SimWorld, sizing: PortSizing, place: Place) -> Self {
         world.add_device(SimDeviceSpec::new("rxe0", "rdma0", target().ip()));
         let provider = world.provider();
         let listener = provider.listen(target(), 1, 64).unwrap();
@@ -170,7 +191,7 @@ impl Bench {
         let parts = PollerParts {
             provider: provider.clone(),
             backend: backend.queue(256).unwrap(),
-            place: Place { index: 0, count: 1 },
+            place,
             model: model(1, Access::AnyHost, &[1, 2]),
             inbox: poller_inbox,
             outbox: poller_outbox,
@@ -455,6 +476,16 @@ impl Bench {
                     backend_ios,
                 });
             }
+            ToControl::FenceAsked {
+                fence,
+                host_nqn,
+                subsystem_nqn,
+            } => self.told.push(Told::FenceAsked {
+                fence,
+                host_nqn,
+                subsystem_nqn,
+            }),
+            ToControl::FenceClear { asker, fence } => self.told.push(Told::FenceClear { asker, fence }),
             ToControl::QueueBroken { port, epoch, .. } => {
                 assert_eq!(port, PORT);
                 self.told.push(Told::QueueBroken(epoch));

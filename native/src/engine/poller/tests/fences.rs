@@ -1,7 +1,8 @@
 //! A host that comes back waits for the writes of its earlier association.
 
-use super::bench::{Bench, HOST, NAMESPACE_BYTES};
+use super::bench::{Bench, HOST, NAMESPACE_BYTES, SUBSYSTEM, Told};
 use super::host::{TestHost, pattern};
+use crate::engine::messages::{Handle, ToPoller};
 use crate::nvme::command::Command;
 use crate::nvme::data_pointer::DataPointer;
 use crate::nvme::opcode::io;
@@ -207,4 +208,124 @@ fn a_host_that_comes_back_twice_waits_for_what_its_second_association_had_waitin
     bench.run();
     assert!(third.responses(queue)[0].status.is_success());
     assert_eq!(third.read(&mut bench, queue, 0, 1), newest);
+}
+
+fn fences_asked(told: &[Told]) -> Vec<Handle> {
+    let asked = told.iter().filter_map(|told| match told {
+        Told::FenceAsked {
+            fence,
+            host_nqn,
+            subsystem_nqn,
+        } if host_nqn == HOST && subsystem_nqn == SUBSYSTEM => Some(*fence),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn io_of_a_host_waits_until_the_other_pollers_have_none_of_its_writes() {
+    let mut bench = Bench::one_of_two();
+    let host = TestHost::connect(&mut bench);
+    let asked = fences_asked(&bench.take_told());
+    let [fence] = asked[..] else { panic!("asked {asked:?}") };
+    let queue = host.io_queue(&mut bench, 1);
+    host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+    host.post(queue, &read_of(&host, 2), &[]);
+    bench.run();
+    assert!(bench.backend.executed().is_empty());
+    assert!(host.responses(queue).is_empty());
+    // Admin commands do not wait.
+    TestHost::connect(&mut bench);
+    let again = fences_asked(&bench.take_told());
+    assert_eq!(
+        again,
+        [fence],
+        "a second association of the host waits at the same fence"
+    );
+    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.run();
+    assert!(host.responses(queue).is_empty(), "the second question is open");
+    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.run();
+    assert_eq!(host.responses(queue).len(), 2);
+    assert!(bench.poller.fences.is_empty());
+    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.run();
+    assert_eq!(bench.counters.stale_messages.get(), 1);
+}
+
+#[test]
+fn a_host_that_goes_while_the_others_are_asked_leaves_nothing_behind() {
+    let mut bench = Bench::one_of_two();
+    let host = TestHost::connect(&mut bench);
+    let fence = fences_asked(&bench.take_told())[0];
+    let queue = host.io_queue(&mut bench, 1);
+    host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+    bench.run();
+    host.sim.disconnect(host.admin.connection);
+    bench.run();
+    assert_eq!((bench.poller.association_count(), bench.poller.request_count()), (0, 0));
+    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.run();
+    assert!(bench.poller.fences.is_empty());
+    assert!(bench.backend.executed().is_empty());
+}
+
+#[test]
+fn another_poller_is_answered_once_the_host_s_writes_here_have_left_the_backend() {
+    let theirs = Handle { slot: 3, generation: 9 };
+    let query = |host_nqn: &str| ToPoller::FenceQuery {
+        asker: 1,
+        fence: theirs,
+        host_nqn: host_nqn.to_owned(),
+        subsystem_nqn: SUBSYSTEM.to_owned(),
+    };
+    let answer = Told::FenceClear {
+        asker: 1,
+        fence: theirs,
+    };
+    for dropped in [true, false] {
+        let mut bench = Bench::one_of_two();
+        let host = TestHost::connect(&mut bench);
+        let fence = fences_asked(&bench.take_told())[0];
+        bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+        let queue = host.io_queue(&mut bench, 1);
+        bench.backend.hold(true);
+        host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
+        bench.run();
+        assert_eq!(bench.backend.held(), 1);
+        if dropped {
+            host.sim.disconnect(host.admin.connection);
+            bench.run();
+        }
+        bench.take_told();
+        bench.send(query("nqn.2026-11.dev.weir:other"));
+        bench.run();
+        assert_eq!(bench.take_told(), [answer.clone()], "of another host there is nothing");
+        bench.send(query(HOST));
+        bench.run();
+        assert_eq!(bench.take_told(), [], "dropped: {dropped}");
+        if !dropped {
+            // What the host writes on does not hold the answer up: it uses both associations.
+            host.post(queue, &host.write_command(8, &pattern(2, 1)).0, &[]);
+            bench.run();
+        }
+        bench.backend.release_one();
+        bench.run();
+        assert!(bench.take_told().contains(&answer), "dropped: {dropped}");
+        bench.backend.hold(false);
+        bench.run();
+        assert!(bench.poller.fences.is_empty());
+    }
+}
+
+#[test]
+fn a_poller_that_is_alone_asks_nobody() {
+    let mut bench = Bench::new();
+    TestHost::connect(&mut bench);
+    assert_eq!(
+        fences_asked(&bench.take_told()),
+        [],
+        "the only poller has nobody to ask"
+    );
 }
