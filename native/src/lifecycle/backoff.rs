@@ -11,7 +11,7 @@ pub fn backoff(settings: &Settings, epoch: u64, attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let full = (BACKOFF_FIRST * (1 << doublings)).min(settings.backoff_max.max(BACKOFF_FIRST));
     let half_us = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX);
-    let draw = mix(settings.seed ^ mix(epoch ^ (u64::from(attempt) << 32)));
+    let draw = mix(settings.seed ^ mix(mix(epoch) ^ u64::from(attempt)));
     full - Duration::from_micros(if half_us == 0 { 0 } else { draw % half_us })
 }
 
@@ -25,6 +25,8 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn settings(seed: u64) -> Settings {
@@ -62,5 +64,21 @@ mod tests {
             ..settings(1)
         };
         assert!(backoff(&tight, 1, 1) >= BACKOFF_FIRST / 2);
+    }
+
+    #[test]
+    fn the_mixing_is_that_of_splitmix64() {
+        // The first output of the generator for this seed, as its authors' implementation gives it.
+        assert_eq!(mix(1_234_567), 6_457_827_717_110_365_317);
+    }
+
+    #[test]
+    fn pauses_differ_by_epoch_and_by_attempt_whatever_the_seed() {
+        for seed in [0, 7, u64::MAX] {
+            let longest = |epoch, attempt| backoff(&settings(seed), epoch, attempt);
+            let by_epoch: BTreeSet<Duration> = (1..=20).map(|epoch| longest(epoch, 12)).collect();
+            let by_attempt: BTreeSet<Duration> = (12..32).map(|attempt| longest(3, attempt)).collect();
+            assert_eq!((by_epoch.len(), by_attempt.len()), (20, 20), "seed {seed}");
+        }
     }
 }

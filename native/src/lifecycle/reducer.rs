@@ -309,3 +309,7 @@ impl Step<'_> {
 #[cfg(test)]
 #[path = "reducer_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "timing_tests.rs"]
+mod timing_tests;
