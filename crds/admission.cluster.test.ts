@@ -36,7 +36,7 @@ describe('the API server', () => {
     const { spec } = await apply({});
     expect(spec.listeners[0]).toMatchObject({ port: 4420, addressFamily: 'IPv4' });
     expect(spec.access).toEqual({ policy: 'AllowList', hosts: [] });
-    expect(spec.link.memoryRegistration).toEqual({ maxBackoffSeconds: 30, allowDegraded: true });
+    expect(spec.link.memoryRegistration).toEqual({ maxBackoffSeconds: 3, allowDegraded: true });
     expect(spec).toMatchObject({ scope: 'Shared', deletionPolicy: 'Protect', paused: false });
   });
 

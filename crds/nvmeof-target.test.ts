@@ -25,7 +25,7 @@ describe('an NvmeofTarget', () => {
       inCapsuleDataSizeBytes: 4096,
       maxIOSizeBytes: 131072,
     });
-    expect(spec.link.memoryRegistration).toEqual({ maxBackoffSeconds: 30, allowDegraded: true });
+    expect(spec.link.memoryRegistration).toEqual({ maxBackoffSeconds: 3, allowDegraded: true });
     expect(spec).toMatchObject({ scope: 'Shared', deletionPolicy: 'Protect', paused: false, namespaces: [] });
   });
 

@@ -75,7 +75,7 @@ export const linkSchema = z
           .int()
           .min(1)
           .max(300)
-          .default(30)
+          .default(3)
           .describe('Longest pause between two attempts to register memory with the device.'),
         allowDegraded: z
           .boolean()

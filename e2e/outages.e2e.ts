@@ -4,7 +4,6 @@ import { makeTarget } from './flap/make-target.ts';
 import { violations } from './flap/report.ts';
 import { runScenario } from './flap/run-scenario.ts';
 import { device } from './flap/scenarios/device.ts';
-import { memory } from './flap/scenarios/memory.ts';
 import { kill } from './flap/scenarios/process-ends.ts';
 import { applyTarget, connectHost, deleteTarget } from './main-path.ts';
 
@@ -22,7 +21,7 @@ describe('outages under verified I/O', () => {
     await deleteTarget(e2e.path);
   });
 
-  it.each([memory, kill, device])('reaches its figures in the scenario $name', async (scenario) => {
+  it.each([kill, device])('reaches its figures in the scenario $name', async (scenario) => {
     const where = { e2e, note: (line: string) => console.log(line) };
     const record = await runScenario(where, makeTarget(e2e, 'weir', scenario), scenario, 1);
     expect(violations(record)).toEqual([]);

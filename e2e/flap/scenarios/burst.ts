@@ -37,7 +37,13 @@ export const burst: Scenario = {
   targets: ['weir', 'nvmet'],
   upSeconds: 12,
   recoverySeconds: 120,
-  limits: () => ({ ...LINK_LIMITS, stallConnectInFlightMs: HALF_CONNECTED_MS }),
+  // A link that comes and goes has to be up for longer before the port serves again: up to four times as long.
+  limits: () => ({
+    ...LINK_LIMITS,
+    stallMs: 3000,
+    stallConnectInFlightMs: HALF_CONNECTED_MS,
+    portServingMs: 2000,
+  }),
   fault: ({ lab, shell }) => ({
     begin: () => lab.link(NODE, 'down'),
     during: async () => {

@@ -337,7 +337,7 @@ pub struct MemoryRegistrationSpec {
 impl Default for MemoryRegistrationSpec {
     fn default() -> Self {
         Self {
-            max_backoff_seconds: 30,
+            max_backoff_seconds: 3,
             allow_degraded: true,
         }
     }

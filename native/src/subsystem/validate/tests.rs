@@ -65,6 +65,13 @@ fn the_smallest_spec_gets_the_documented_defaults() {
 }
 
 #[test]
+fn by_default_a_port_asks_for_memory_often_enough_to_serve_within_five_seconds_of_its_being_there() {
+    // A pause and then building resources, for which a second is ample.
+    let spec = read(&minimal()).unwrap();
+    assert!(spec.link.memory_registration.max_backoff_seconds <= 4);
+}
+
+#[test]
 fn a_complete_spec_is_taken() {
     let spec = json!({
         "nodeName": "node-a", "target": "storage/fast", "paused": true,
