@@ -130,6 +130,11 @@ impl Fences {
         (handle, self.fences[handle].add(backing))
     }
 
+    /// Counts one more write of the host of a fence that stands.
+    pub fn add_to(&mut self, fence: Handle, backing: BackingId) -> FencedWrite {
+        self.fences[fence].add(backing)
+    }
+
     /// A fenced write left the backend. Its parked requests can be looked at again.
     pub fn write_ended(&mut self, handle: Handle, write: FencedWrite) {
         let fence = &mut self.fences[handle];

@@ -64,6 +64,8 @@ pub struct QueuePair<P: Provider> {
     pub outstanding: u32,
     /// In the poller's list of queue pairs with something to send.
     pub dirty: bool,
+    /// In the poller's list of queue pairs that nothing is in flight on any more.
+    pub settled: bool,
     queue_head: u16,
     flow_control: bool,
 }
@@ -90,6 +92,7 @@ impl<P: Provider> QueuePair<P> {
             requests: RequestList::new(LinkKind::Owner),
             outstanding: 0,
             dirty: false,
+            settled: false,
             queue_head: 0,
             flow_control: true,
         }

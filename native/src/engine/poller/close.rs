@@ -78,29 +78,33 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         let counters = &share.resources.counters;
         counters.queue_pairs_active.subtract(1);
         counters.queue_pairs_draining.increment();
-        self.closing.push(handle);
         self.schedule(deadline);
+        let mut fence = None;
         let mut next = self.queue_pairs[handle].requests.front(&self.requests);
         while let Some(request) = next {
             next = self.queue_pairs[handle].requests.next(&self.requests, request);
-            self.abandon(request);
+            self.abandon(request, &mut fence);
+        }
+        if let Some(fence) = fence {
+            self.fence_associations(handle, fence);
         }
         self.queue_pairs[handle].association = None;
+        self.note_settled(handle);
     }
 
     /// The request ends without a response, now or when the device and the backend are done with it.
-    fn abandon(&mut self, handle: Handle) {
+    fn abandon(&mut self, handle: Handle, fence: &mut Option<Handle>) {
         let request = &mut self.requests[handle];
         assert!(!request.abandoned, "a request is abandoned once");
         request.abandoned = true;
         let owner = request.queue_pair;
         match request.state {
-            State::Parked(fence) => {
-                let fence = self
+            State::Parked(behind) => {
+                let behind = self
                     .fences
-                    .get_mut(fence)
+                    .get_mut(behind)
                     .expect("a fence stands while someone waits for it");
-                fence.parked.remove(&mut self.requests, handle);
+                behind.parked.remove(&mut self.requests, handle);
             }
             State::WaitingBuffer(class) => {
                 let (share, privileged) = (request.share, request.privileged);
@@ -112,25 +116,41 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 self.queue_pairs[owner].sends.remove(&mut self.requests, handle);
             }
             State::WaitingBackend => self.backend_waiting.remove(&mut self.requests, handle),
-            State::Backend => self.fence_write(handle),
+            State::Backend => self.fence_write(handle, fence),
             State::Fetching | State::Responding => {}
             State::Planned => unreachable!("a queue pair is not taken down in the middle of planning its request"),
         }
         self.release_if_idle(handle);
     }
 
-    /// A write that is still in the backend: the host's later I/O on this backing waits for it.
-    fn fence_write(&mut self, handle: Handle) {
+    /// A write that is still in the backend: the host's later I/O on this backing waits for it. `fence` is the host's
+    /// once it is known, so that it is looked for once a queue pair and not once a write.
+    fn fence_write(&mut self, handle: Handle, fence: &mut Option<Handle>) {
         let request = &self.requests[handle];
         let association = self.queue_pairs[request.queue_pair].association;
         let (Some(backing), Some(association)) = (request.backing.filter(|_| request.writes()), association) else {
             return;
         };
-        let identity = self.associations[association].identity.clone();
-        let fence = match request.fenced {
-            Some((fence, _)) => fence,
-            None => self.add_fenced_write(handle, &identity.host_nqn, &identity.subsystem_nqn, backing),
+        *fence = match (request.fenced, *fence) {
+            (Some((fence, _)), _) => Some(fence),
+            (None, Some(fence)) => {
+                self.requests[handle].fenced = Some((fence, self.fences.add_to(fence, backing)));
+                Some(fence)
+            }
+            (None, None) => {
+                let identity = &self.associations[association].identity;
+                let (host_nqn, subsystem_nqn) = (identity.host_nqn.clone(), identity.subsystem_nqn.clone());
+                Some(self.add_fenced_write(handle, &host_nqn, &subsystem_nqn, backing))
+            }
         };
+    }
+
+    /// Every association of a queue pair's host waits at this fence from now on.
+    fn fence_associations(&mut self, handle: Handle, fence: Handle) {
+        let Some(association) = self.queue_pairs[handle].association else {
+            return;
+        };
+        let identity = self.associations[association].identity.clone();
         for (_, association) in self.associations.iter_mut() {
             let other = &association.identity;
             if other.host_nqn == identity.host_nqn && other.subsystem_nqn == identity.subsystem_nqn {
@@ -221,19 +241,31 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         }
     }
 
+    /// A queue pair that is being taken down may have lost the last of what is in flight on it.
+    pub(super) fn note_settled(&mut self, handle: Handle) {
+        let queue_pair = &mut self.queue_pairs[handle];
+        if !queue_pair.is_active() && !queue_pair.settled && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
+        {
+            queue_pair.settled = true;
+            self.settled.push(handle);
+        }
+    }
+
     /// Gives back the queue pairs that nothing is in flight on any more.
     pub(super) fn finish_closing(&mut self) -> bool {
         let mut worked = false;
         let mut index = 0;
-        while index < self.closing.len() {
-            let handle = self.closing[index];
-            if self.is_drained(&self.queue_pairs[handle]) {
-                self.closing.swap_remove(index);
+        while index < self.settled.len() {
+            let handle = self.settled[index];
+            let queue_pair = &self.queue_pairs[handle];
+            if self.is_swept(queue_pair) {
+                self.settled.swap_remove(index);
                 self.give_back_queue_pair(handle);
                 worked = true;
             } else {
-                // One more look at the completion queue may be all that is missing.
-                worked |= self.awaits_sweep(&self.queue_pairs[handle]);
+                // One more look at the completion queue may be all that is missing. One that cannot be polled now is
+                // tried again a little later, not at once.
+                worked |= self.shares[queue_pair.share].polling == Polling::Works;
                 index += 1;
             }
         }
@@ -243,8 +275,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     /// Queue pairs that were taken down by themselves and should be done by now: kept aside, and reported. Those of a
     /// port that drains have its deadline.
     pub(super) fn quarantine_overdue(&mut self) {
-        for index in 0..self.closing.len() {
-            let handle = self.closing[index];
+        for slot in self.queue_pairs.slots() {
+            let Some(handle) = self.queue_pairs.handle(slot) else {
+                continue;
+            };
             let queue_pair = &mut self.queue_pairs[handle];
             let share = &self.shares[queue_pair.share];
             let Service::Closing {
@@ -254,7 +288,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 ..
             } = &mut queue_pair.service
             else {
-                unreachable!("only closing queue pairs are in the list")
+                continue;
             };
             if *quarantined || share.is_draining() {
                 continue;
@@ -268,10 +302,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             let counters = &share.resources.counters;
             counters.queue_pairs_draining.subtract(1);
             counters.queue_pairs_quarantined.increment();
-            let in_backend = self
-                .requests
-                .iter()
-                .filter(|(_, request)| request.queue_pair == handle && request.backend_io);
+            let requests = &self.requests;
+            let first = queue_pair.requests.front(requests);
+            let own = std::iter::successors(first, |request| queue_pair.requests.next(requests, *request));
+            let in_backend = own.filter(|request| requests[*request].backend_io);
             let event = PollerEvent::QueuePairQuarantined {
                 listener: share.resources.listener.clone(),
                 source: queue_pair.source,
@@ -284,20 +318,13 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         }
     }
 
-    fn is_drained(&self, queue_pair: &QueuePair<P>) -> bool {
+    /// Capsules that arrived before the error state may still stand in the completion queue; then it is not.
+    fn is_swept(&self, queue_pair: &QueuePair<P>) -> bool {
         let Service::Closing { since, .. } = queue_pair.service else {
-            unreachable!("only closing queue pairs are in the list")
+            unreachable!("only closing queue pairs settle")
         };
-        // Capsules that arrived before the error state may still stand in the completion queue.
         let share = &self.shares[queue_pair.share];
-        let swept = share.look.has_passed(since, share.resources.sizing.completion_entries);
-        swept && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
-    }
-
-    fn awaits_sweep(&self, queue_pair: &QueuePair<P>) -> bool {
-        // One that cannot be polled now is tried again a little later, not at once.
-        let polled = self.shares[queue_pair.share].polling == Polling::Works;
-        polled && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
+        share.look.has_passed(since, share.resources.sizing.completion_entries)
     }
 
     fn give_back_queue_pair(&mut self, handle: Handle) {

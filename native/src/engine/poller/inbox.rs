@@ -140,7 +140,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         self.shares[share].resources.counters.queue_pairs_active.increment();
         let queue_pairs = self.queue_pairs.len();
         self.dirty.reserve(queue_pairs.saturating_sub(self.dirty.len()));
-        self.closing.reserve(queue_pairs.saturating_sub(self.closing.len()));
+        self.settled.reserve(queue_pairs.saturating_sub(self.settled.len()));
         self.schedule(connect_deadline);
         self.outbox.send(ToControl::Adopted(connection, handle));
     }

@@ -115,8 +115,8 @@ pub struct Poller<P: Provider, B: Backend> {
     dirty: Vec<Handle>,
     /// Requests whose RDMA WRITE was posted and whose SEND was not, and until when that may still fail.
     orphans: Vec<(Handle, Instant)>,
-    /// Queue pairs being taken down.
-    closing: Vec<Handle>,
+    /// Queue pairs being taken down that nothing is in flight on any more.
+    settled: Vec<Handle>,
     /// An event request could not be answered for want of a request slot.
     events_blocked: bool,
     /// No I/O is accepted any more.
@@ -164,7 +164,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             unsubmitted: false,
             dirty: Vec::new(),
             orphans: Vec::new(),
-            closing: Vec::new(),
+            settled: Vec::new(),
             events_blocked: false,
             quiesce: Quiesce::No,
             stopping: false,

@@ -277,6 +277,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         if let Some(backing) = request.backing {
             self.backings.release(backing);
         }
+        self.note_settled(request.queue_pair);
     }
 
     pub(super) fn release_if_idle(&mut self, handle: Handle) {
