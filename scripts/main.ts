@@ -14,12 +14,24 @@ import {
   simulationStage,
   toolchainStage,
 } from './native.ts';
-import { makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
+import { cacheDirectory, makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
 import { closeRun, runLanes } from './stages.ts';
-import { ensureNativeToolchain, ensurePackages, ToolchainError } from './toolchain.ts';
+import { ensureCargoMutants, ensureNativeToolchain, ensurePackages, ToolchainError } from './toolchain.ts';
 import { biomeStage, generatedStage, prometheusToolsStage, typesStage, vitestStage } from './typescript.ts';
 
 const minute = 60;
+
+/** What decides what becomes of I/O when a link flaps: where a change that no test notices is a gap in the tests. */
+const mutatedFiles = [
+  'src/lifecycle/*.rs',
+  'src/engine/fence.rs',
+  'src/engine/poller/close.rs',
+  'src/engine/poller/drain.rs',
+  'src/engine/control/drive.rs',
+  'src/engine/control/quiesce.rs',
+  'src/engine/control/levels.rs',
+  'src/engine/control/connections.rs',
+];
 
 const program = new Command('npm run')
   .description('Weir: build, check, test, demonstrate')
@@ -143,6 +155,22 @@ program
     const env = { ...cargoEnvironment(), WEIR_WRITE_REFERENCE: '1' };
     process.exitCode = await runLogged(test, logFile, { env, timeoutSeconds: 40 * minute });
     if (process.exitCode !== 0) console.error(tail(logFile, 3000));
+  });
+
+program
+  .command('mutants')
+  .description('change the lifecycle, fence and drain code one thing at a time; a test has to notice (hours)')
+  .argument('[files...]', 'only these files of native/, for example src/lifecycle/reducer.rs')
+  .action(async (files: string[]) => {
+    const logs = makeLogDirectory('mutants', new Date());
+    await ensureNativeToolchain(join(logs, 'set-up.log'));
+    await ensureCargoMutants(join(logs, 'set-up.log'));
+    const chosen = (files.length > 0 ? files : mutatedFiles).flatMap((file) => ['--file', file]);
+    const test = ['--', 'lifecycle::', 'engine::', '--skip', 'lifecycle::reference'];
+    const argv = cargo('mutants', '--output', logs, '--jobs', '1', ...chosen, '--', ...test);
+    // A directory of its own: each mutant is built on what the one before left there.
+    const env = { ...cargoEnvironment(), CARGO_TARGET_DIR: join(cacheDirectory(), 'cargo-target-mutants') };
+    process.exitCode = await runVisible(argv, { env });
   });
 
 /** Passed on as text: seeds have 64 bits. */

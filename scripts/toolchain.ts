@@ -4,6 +4,9 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { runLogged, tail } from './child.ts';
 
+/** MIT licence. */
+const cargoMutantsVersion = '27.1.0';
+
 /** The oldest Rust that builds the core: Debian 13's, which builds the image. */
 const minimumRust = [1, 85] as const;
 
@@ -54,6 +57,22 @@ export async function ensureNativeToolchain(logFile: string): Promise<void> {
     `Rust ${minimumRust.join('.')} or later with clippy and rustfmt is needed, and neither PATH nor ` +
       "this Debian's packages have it. Install it (for example with rustup) and run the command again.",
   );
+}
+
+/**
+ * Makes sure that cargo-mutants is there in the version whose mutants the exceptions in native/.cargo/mutants.toml name.
+ * Builds it, for minutes, if it is not.
+ *
+ * @throws {ToolchainError} if cargo cannot install it.
+ */
+export async function ensureCargoMutants(logFile: string): Promise<void> {
+  const found = spawnSync('cargo', ['mutants', '--version'], { encoding: 'utf8' });
+  if (found.stdout?.trim() === `cargo-mutants ${cargoMutantsVersion}`) return;
+  console.log(`  installing cargo-mutants ${cargoMutantsVersion} … (log: ${logFile})`);
+  const install = ['cargo', 'install', '--locked', `cargo-mutants@${cargoMutantsVersion}`];
+  if ((await runLogged(install, logFile, { timeoutSeconds: 1800 })) !== 0) {
+    throw new ToolchainError(`"${install.join(' ')}" failed:\n${tail(logFile, 1500)}`);
+  }
 }
 
 /**
