@@ -1,4 +1,5 @@
 /** kubectl and helm against the lab's cluster, as a user would type them. */
+import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 
 /** Where the tools and the cluster are. */
@@ -47,6 +48,24 @@ export class Cluster {
   /** An object or list as kubectl prints it in JSON. The caller parses what it needs. */
   async get(args: readonly string[]): Promise<unknown> {
     return JSON.parse(await this.kubectl(['get', ...args, '-o', 'json']));
+  }
+
+  /** Prints lines as objects change, until stopped; kubectl's own arguments of `get --watch`. */
+  watch(args: readonly string[], onLine: (line: string) => void): { stop(): Promise<void> } {
+    const { kubectl, kubeconfig } = this.#access;
+    const process = execa(kubectl, ['get', ...args, '--watch'], {
+      env: { KUBECONFIG: kubeconfig },
+      stdin: 'ignore',
+      buffer: false,
+      reject: false,
+    });
+    createInterface({ input: process.stdout }).on('line', onLine);
+    return {
+      stop: async () => {
+        process.kill();
+        await process;
+      },
+    };
   }
 
   /** Waits for a condition, as `kubectl wait` does. */

@@ -6,11 +6,16 @@ import { type CommandResult, type GuestShell, mustExec, type RunningCommand } fr
 /** What is written to the configuration file: an object in the form of the file, or text as it is. */
 export type Configuration = string | Readonly<Record<string, unknown>>;
 
-/** How its container differs from a privileged one. */
+/** How it is started, where it is not as usual. */
 export interface StandaloneOptions {
+  /** What its container lacks of a privileged one. */
   readonly withoutCapabilities?: readonly string[];
   /** Runs as root, as a dataplane's pod does: it may then make files where only root may. */
   readonly asRoot?: boolean;
+  /** Whether its metrics can be scraped from outside of the node. Default: from the node only. */
+  readonly metricsForAll?: boolean;
+  /** Limit on locked memory that it starts with, KiB. Binding only without CAP_IPC_LOCK. */
+  readonly lockedMemoryKiB?: number;
 }
 
 /** One standalone dataplane in a container on the node's network. */
@@ -57,6 +62,7 @@ export class StandaloneTarget {
 
   /** Starts the program; the configuration must have been written. */
   start(image: string): void {
+    const host = this.#options.metricsForAll === true ? '0.0.0.0' : '127.0.0.1';
     this.#running = this.#shell.spawn(
       this.#guest,
       [
@@ -65,8 +71,9 @@ export class StandaloneTarget {
         ...(this.#options.withoutCapabilities ?? []).map((capability) => `--cap-drop=${capability}`),
         ...['--mount', `type=bind,src=${this.#directory},dst=/etc/weir,options=rbind:ro`],
         ...['--mount', 'type=bind,src=/var/lib/weir,dst=/var/lib/weir,options=rbind:rw'],
-        ...[image, this.#name, '/opt/weir/bin/weir-dataplane', '--config', '/etc/weir/target.yaml'],
-        `--metrics-address=127.0.0.1:${this.#metricsPort}`,
+        ...[image, this.#name, ...limited(this.#options)],
+        ...['/opt/weir/bin/weir-dataplane', '--config', '/etc/weir/target.yaml'],
+        `--metrics-address=${host}:${this.#metricsPort}`,
       ],
       { onLine: (line) => this.log.push(line) },
     );
@@ -93,4 +100,10 @@ export class StandaloneTarget {
   get #directory(): string {
     return `/run/weir-e2e/${this.#name}`;
   }
+}
+
+/** What goes before the program's name: a shell that lowers limits. */
+function limited({ lockedMemoryKiB }: StandaloneOptions): string[] {
+  if (lockedMemoryKiB === undefined) return [];
+  return ['sh', '-c', 'ulimit -l "$1"; shift; exec "$@"', 'sh', String(lockedMemoryKiB)];
 }
