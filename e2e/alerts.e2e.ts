@@ -22,7 +22,7 @@ import { waitUntil } from './wait-until.ts';
 
 /** How often Prometheus scrapes and evaluates here. */
 const INTERVAL = '3s';
-const WINDOW_SECONDS = 45;
+const WINDOW_SECONDS = 30;
 const ALERT_TIMEOUT_SECONDS = 90;
 const CLEAR_TIMEOUT_SECONDS = WINDOW_SECONDS + 45;
 
@@ -347,7 +347,7 @@ describe('alerts, Events and conditions', () => {
           ],
         },
       ],
-      link: { drainTimeoutSeconds: DRAIN_TIMEOUT_SECONDS },
+      link: { drainTimeoutSeconds: DRAIN_TIMEOUT_SECONDS, memoryRegistration: { maxBackoffSeconds: 5 } },
     };
   }
 });
