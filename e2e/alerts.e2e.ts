@@ -163,6 +163,7 @@ describe('alerts, Events and conditions', () => {
       withoutCapabilities: ['CAP_IPC_LOCK', 'CAP_SYS_RESOURCE'],
       lockedMemoryKiB: LOCKED_MEMORY_KIB,
       metricsForAll: true,
+      devicesThatCome: true,
     });
     await standalone.configure(configuration());
     standalone.start(IMAGE);
@@ -323,6 +324,8 @@ describe('alerts, Events and conditions', () => {
       'truncate -s 64M "$1.img"',
       'mke2fs -q -F -t ext4 "$1.img"',
       'mount -o loop "$1.img" "$1"',
+      // The image's own user.
+      'chown 65532 "$1"',
       'ip link add "$2" mtu 4200 type dummy',
       'ip address add 10.99.0.1/24 dev "$2"',
       'ip link set "$2" up',

@@ -12,11 +12,16 @@ export interface StandaloneOptions {
   readonly withoutCapabilities?: readonly string[];
   /** Runs as root, as a dataplane's pod does: it may then make files where only root may. */
   readonly asRoot?: boolean;
+  /** Whether it sees RDMA devices that come while it runs. Default: those that are there when it starts. */
+  readonly devicesThatCome?: boolean;
   /** Whether its metrics can be scraped from outside of the node. Default: from the node only. */
   readonly metricsForAll?: boolean;
   /** Limit on locked memory that it starts with, KiB. Binding only without CAP_IPC_LOCK. */
   readonly lockedMemoryKiB?: number;
 }
+
+/** The node's own directory, in place of a copy as it was. */
+const LIVE_DEVICES = ['--mount', 'type=bind,src=/dev/infiniband,dst=/dev/infiniband,options=rbind:rw'];
 
 /** One standalone dataplane in a container on the node's network. */
 export class StandaloneTarget {
@@ -71,6 +76,7 @@ export class StandaloneTarget {
         ...(this.#options.withoutCapabilities ?? []).map((capability) => `--cap-drop=${capability}`),
         ...['--mount', `type=bind,src=${this.#directory},dst=/etc/weir,options=rbind:ro`],
         ...['--mount', 'type=bind,src=/var/lib/weir,dst=/var/lib/weir,options=rbind:rw'],
+        ...(this.#options.devicesThatCome === true ? LIVE_DEVICES : []),
         ...[image, this.#name, ...limited(this.#options)],
         ...['/opt/weir/bin/weir-dataplane', '--config', '/etc/weir/target.yaml'],
         `--metrics-address=${host}:${this.#metricsPort}`,
