@@ -11,5 +11,10 @@ pub mod link;
 pub mod nvme;
 pub mod provider;
 pub mod runtime;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod soft_device;
 pub mod subsystem;
+
+#[cfg(all(feature = "simulation", not(debug_assertions)))]
+compile_error!("the feature `simulation` is for tests: faults can be built in with it; no release build has it");

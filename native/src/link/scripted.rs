@@ -3,15 +3,26 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Link, LinkAddress, LinkSource, LinkView};
+
+/// The script, and how many more reads of it fail.
+#[derive(Debug, Default)]
+struct Script {
+    view: LinkView,
+    failures: u32,
+    /// Changes so far, so that a read that finds none costs little.
+    version: u64,
+}
 
 /// Both ends of a scripted world: the control loop reads it, the test changes it through a clone.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedLinks {
-    shared: Arc<Mutex<LinkView>>,
+    shared: Arc<Mutex<Script>>,
     view: LinkView,
+    /// Version of `view`.
+    seen: u64,
 }
 
 impl ScriptedLinks {
@@ -80,8 +91,19 @@ impl ScriptedLinks {
         });
     }
 
+    /// The next reads fail, as when the system has no memory for them.
+    pub fn fail_reads(&self, count: u32) {
+        self.script().failures = count;
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(&self, change: impl FnOnce(&mut LinkView)) {
-        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut script = self.script();
+        change(&mut script.view);
+        script.version += 1;
     }
 }
 
@@ -91,9 +113,17 @@ impl LinkSource for ScriptedLinks {
     }
 
     fn refresh(&mut self) -> io::Result<bool> {
-        let next = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let changed = next != self.view;
-        self.view = next;
+        let mut script = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = script.failures.checked_sub(1) {
+            script.failures = left;
+            return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+        }
+        if script.version == self.seen {
+            return Ok(false);
+        }
+        self.seen = script.version;
+        let changed = script.view != self.view;
+        self.view.clone_from(&script.view);
         Ok(changed)
     }
 

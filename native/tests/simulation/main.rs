@@ -1,84 +1,186 @@
-//! The production engine (control loop, pollers, controllers) on the simulated provider and hostile storage, on one
-//! thread and by a seed: hosts connect, do I/O, are lost and come back while links, devices, calls and disks fail.
+//! The production engine (control loop, pollers, controllers) on simulated RDMA and hostile storage, on one thread and by
+//! a seed: hosts connect, do I/O, are lost and come back while links, devices, calls, disks, threads and the process
+//! itself fail.
 //!
 //! Checked: no acknowledged write is lost and no ghost write appears (per block), durable means durable, the provider's
 //! rules are kept, lent memory is left alone; after the trouble everything serves again within a bound; after the drain
-//! everything is given back. The first violation ends the run and prints how to see it again.
+//! everything is given back; every pair of phase and event of the lifecycle was met. A violation is shrunk to a short run
+//! and printed with how to see it again. `docs/simulation.md` says more.
 //!
-//! Environment: `WEIR_SIM_SEED` runs only that seed; `WEIR_SIM_SEEDS` is the number of fixed seeds; `WEIR_SIM_STEPS` the
-//! steps of trouble in each.
+//! | file | concern |
+//! |---|---|
+//! | `arguments` | the command line |
+//! | `campaign` | many seeds: progress, summary, report |
+//! | `verdict` | one run and how it ended |
+//! | `run` | one run: who does something next, and the judgement |
+//! | `machine` | devices, desired state and hosts of a seed |
+//! | `stimulus` | what can go wrong, as values |
+//! | `chaos` | what goes wrong when |
+//! | `trouble` | carrying it out and making it good |
+//! | `hostile` | hosts without manners |
+//! | `lifecycle_coverage` | what the lifecycle must have met |
+//! | `shrink` | shorter runs that fail in the same way |
+//! | `self_test` | the simulator finds what it must find |
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arguments;
+mod campaign;
 mod chaos;
+mod hostile;
+mod lifecycle_coverage;
+mod machine;
 mod run;
+mod self_test;
+mod shrink;
+mod stimulus;
+mod trouble;
+mod verdict;
 
-use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Fixed seeds unless told otherwise: what a debug build does in a minute; `npm run simulate` runs as many as one likes.
-const SEEDS: u64 = 5;
-/// Steps of trouble unless told otherwise.
-const STEPS: usize = 1200;
+use arguments::{Arguments, HELP};
+use campaign::{Campaign, Results, conduct, explain, report};
+use run::Plan;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
-    )
-}
+/// Fixed seeds unless told otherwise.
+pub const SEEDS: u64 = 80;
+/// Steps of trouble of each unless told otherwise: together more than ten million.
+pub const STEPS: u64 = 130_000;
+/// Time to spend on making a failing run shorter.
+const SHRINKING: Duration = Duration::from_secs(60);
 
-fn steps() -> usize {
-    number("WEIR_SIM_STEPS").map_or(STEPS, |steps| steps as usize)
-}
-
-/// Past the capture of the test harness: a seed is to be seen when all goes well, too.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-#[test]
-fn fixed_seeds_keep_every_promise() {
-    if number("WEIR_SIM_SEED").is_some() {
-        return;
-    }
-    let seeds = number("WEIR_SIM_SEEDS").unwrap_or(SEEDS);
-    for seed in 1..=seeds {
-        let summary = run::run(seed, steps());
-        assert!(
-            summary.commands >= 400 && summary.associations >= 4,
-            "the run did something: {summary:?}"
-        );
-    }
-}
-
-#[test]
-fn a_fresh_seed_keeps_every_promise() {
-    if number("WEIR_SIM_SEED").is_some() {
-        return;
-    }
+fn fresh_seed() -> u64 {
     let clock = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a clock after 1970");
-    let seed = u64::from(clock.subsec_nanos()) << 20 | clock.as_secs() & 0xf_ffff;
-    say(&format!("simulation: fresh seed {seed}"));
-    let summary = run::run(seed, steps());
-    say(&format!("simulation: {summary:?}"));
+    u64::from(clock.subsec_nanos()) << 20 | clock.as_secs() & 0xf_ffff
 }
 
-#[test]
-fn the_seed_of_the_environment_keeps_every_promise() {
-    if let Some(seed) = number("WEIR_SIM_SEED") {
-        say(&format!("simulation: {:?}", run::run(seed, steps())));
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The plans that are asked for.
+fn plans(arguments: &Arguments) -> Vec<Plan> {
+    let steps = arguments.steps.unwrap_or(STEPS);
+    let plan = |seed| Plan {
+        seed,
+        steps,
+        without_hosts: arguments.without_hosts.clone(),
+        ..Plan::default()
+    };
+    match (arguments.seed, arguments.seeds) {
+        (Some(seed), count) => (0..count.unwrap_or(1)).map(|next| plan(seed.wrapping_add(next))).collect(),
+        (None, Some(count)) => (1..=count).map(plan).collect(),
+        (None, None) => {
+            let fresh = fresh_seed();
+            println!("simulation: fresh seed {fresh}");
+            (1..=SEEDS).chain([fresh]).map(plan).collect()
+        }
     }
 }
 
-#[test]
-fn a_seed_makes_the_same_run_every_time() {
-    if number("WEIR_SIM_SEED").is_some() {
-        return;
+/// Of what goes wrong in the whole run only what is asked for.
+fn with_fewer_stimuli(plan: Plan, arguments: &Arguments) -> Plan {
+    let Some(kept) = &arguments.stimuli else {
+        return plan;
+    };
+    weir_core::simulation::deliberate_fault::build_in(arguments.fault);
+    let whole = verdict::run(&Plan {
+        without_hosts: Vec::new(),
+        ..plan.clone()
+    });
+    let stimuli = whole.stimuli.into_iter().enumerate();
+    let stimuli = stimuli.filter(|(index, _)| kept.contains(index)).map(|(_, planned)| planned);
+    Plan {
+        steps: arguments.stop_after.unwrap_or(plan.steps),
+        stimuli: Some(stimuli.collect()),
+        ..plan
     }
-    assert_eq!(run::run(3, 500), run::run(3, 500));
+}
+
+fn campaign_of(arguments: &Arguments) -> Campaign {
+    let plans = plans(arguments).into_iter().map(|plan| with_fewer_stimuli(plan, arguments));
+    Campaign {
+        plans: plans.collect(),
+        threads: arguments.threads.unwrap_or_else(threads),
+        fault: arguments.fault,
+        shrinking: arguments.shrinking.unwrap_or(SHRINKING),
+        stop_at_first: arguments.fault.is_some(),
+        quiet: false,
+    }
+}
+
+fn summarize(results: &Results) {
+    for failed in &results.failed {
+        println!("\n{}\n", explain(failed));
+    }
+    let (possible, met) = lifecycle_coverage::counts(&results.pairs);
+    println!("{}", lifecycle_coverage::table(&results.pairs));
+    for (name, count) in &results.stimuli {
+        println!("{count:>8}  {name}");
+    }
+    let sum = |field: fn(&run::Summary) -> u64| results.passed.values().map(field).sum::<u64>();
+    println!(
+        "simulation: {} seeds, {} steps in {:.1} s ({:.0} steps/s), {} commands, {} associations, slowest recovery {:.1} s",
+        results.passed.len() + results.failed.len(),
+        results.steps,
+        results.seconds,
+        results.steps_per_second(),
+        sum(|summary| summary.commands),
+        sum(|summary| summary.associations),
+        results.slowest_recovery().as_secs_f64(),
+    );
+    println!(
+        "simulation: {met} of {possible} pairs of phase and event met, {} violations",
+        results.failed.len()
+    );
+}
+
+fn write_report(path: &str, campaign: &Campaign, results: &Results) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(&report(campaign, results)).expect("a report is JSON");
+    std::fs::write(path, text + "\n").map_err(|error| format!("{path}: {error}"))
+}
+
+fn simulate(arguments: &Arguments) -> Result<Results, String> {
+    let campaign = campaign_of(arguments);
+    let results = conduct(&campaign);
+    summarize(&results);
+    if let Some(path) = &arguments.report {
+        write_report(path, &campaign, &results)?;
+    }
+    Ok(results)
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) if arguments.help => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("{problem}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    verdict::catch_panics();
+    let results = match simulate(&arguments) {
+        Ok(results) => results,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.check {
+        return self_test::check(&results);
+    }
+    if results.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -1,247 +1,364 @@
 //! One run of a seed: trouble under I/O, then no trouble and everything must serve again, then everything must be given
 //! back.
+//!
+//! A step is one scheduling decision: one participant (a poller, the control loop, a host, the wire, the clock, trouble,
+//! an operator who reads statistics) gets to do one thing. Nothing else counts.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use weir_core::engine::control::events::{Event, Report};
 use weir_core::link::scripted::ScriptedLinks;
-use weir_core::provider::sim::{LiveObjects, SimWorld};
+use weir_core::provider::sim::{InterruptedReceive, LiveObjects, SimDeviceSpec, SimWorld, TransmitWhileDown};
 
-use crate::chaos::{Chaos, MACHINES};
-use crate::support::host::{Host, HostSettings, value_of};
+use crate::chaos::Chaos;
+use crate::hostile::HostileHost;
+use crate::machine::{Machine, namespace_path};
+use crate::stimulus::{Planned, Stimulus};
+use crate::support::host::{Host, value_of};
 use crate::support::random::Random;
 use crate::support::storage::Storage;
-use crate::support::target::Target;
+use crate::support::target::{Log, Target};
+use crate::trouble::Trouble;
 
-const SUBSYSTEM_NQN: &str = "nqn.2026-11.dev.weir:simulation";
-const PORT: u16 = 4420;
-/// Blocks of each namespace, and of each host's part of it.
-const NAMESPACE_BLOCKS: usize = 128;
-const HOST_BLOCKS: usize = 48;
 /// After the trouble, every host does this many commands.
-const COMMANDS_AFTER: u64 = 100;
+const COMMANDS_AFTER: u64 = 40;
 /// Simulated time within which everything serves, and is given back: keep-alive, connect time-outs and the longest
 /// back-off together, with room to spare.
-const LIVENESS: Duration = Duration::from_secs(120);
+const LIVENESS: Duration = Duration::from_secs(90);
 /// Steps of one waiting at most: a loop that makes no progress ends too.
-const LIVENESS_STEPS: usize = 400_000;
+const LIVENESS_STEPS: u64 = 3_000_000;
+/// Steps between two looks at whether a waiting is over.
+const LOOK_EVERY: u64 = 64;
+/// A keep-alive that ran out before its port held is heard of within this time.
+const OLD_NEWS: Duration = Duration::from_millis(1500);
+
+/// What a run is made of beside its seed.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    pub seed: u64,
+    /// Steps of trouble.
+    pub steps: u64,
+    /// What goes wrong; `None`: what the seed says.
+    pub stimuli: Option<Vec<Planned>>,
+    /// Hosts that never do anything.
+    pub without_hosts: Vec<usize>,
+}
 
 /// What a run did, to compare runs of one seed and to see that it did something.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// Steps, those after the trouble included.
+    pub steps: u64,
+    pub simulated: Duration,
+    pub hosts: u64,
+    pub ports: u64,
     pub commands: u64,
     pub associations: u64,
     pub losses: u64,
     pub errors: u64,
     pub backend_ios: u64,
+    /// From the end of the trouble until every host had done I/O again.
+    pub recovery: Duration,
     pub digest: u64,
 }
 
-struct Run {
+/// A run under way, and what is known of it if it ends in a panic.
+#[derive(Debug)]
+pub struct Run {
     target: Target,
+    machine: Machine,
     hosts: Vec<Host>,
+    hostile: Vec<HostileHost>,
     chaos: Chaos,
+    trouble: Trouble,
     random: Random,
-    cores: u64,
-    with_third_namespace: bool,
-    /// Who does not get to run now: pollers, and last the control loop.
-    stalled_until: Vec<Duration>,
+    without_hosts: Vec<usize>,
+    /// Trouble is over.
+    quiet: bool,
+    /// By listener: its phase as last reported, and since when.
+    phases: BTreeMap<String, (&'static str, Duration)>,
+    /// UUIDs by subsystem and namespace id.
+    identifiers: BTreeMap<(String, u32), String>,
+    summary: Summary,
+    progress: Progress,
 }
 
-fn namespace_path(id: u64) -> String {
-    format!("/simulated/{id}")
+/// What is known of a run from outside, also when it panics.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    shared: std::sync::Arc<std::sync::Mutex<(u64, Vec<Planned>)>>,
 }
 
-fn spec(cores: u64, third: bool) -> Value {
-    let ids = if third { vec![1, 2, 3] } else { vec![1, 2] };
-    let namespaces: Vec<Value> = ids
-        .into_iter()
-        .map(|id| {
-            let size = NAMESPACE_BLOCKS * 4096;
-            json!({ "nsid": id, "backend": { "file": { "path": namespace_path(id), "sizeBytes": size } } })
-        })
-        .collect();
-    let listeners: Vec<Value> = MACHINES
-        .iter()
-        .map(|machine| json!({ "name": machine.netdev, "addressFrom": { "address": machine.address }, "port": PORT }))
-        .collect();
-    json!({
-        "nodeName": "node-a",
-        "target": "simulation/target",
-        "listeners": listeners,
-        "subsystems": [{ "nqn": SUBSYSTEM_NQN, "access": { "policy": "AnyHost" }, "namespaces": namespaces }],
-        "queues": { "queueDepth": 32 },
-        "link": { "drainTimeoutSeconds": 2, "memoryRegistration": { "maxBackoffSeconds": 2 } },
-        "polling": { "cores": cores },
-        // Few, so that requests wait for buffers.
-        "buffers": { "smallCount": 24, "largeCount": 4, "receiveCount": 64 },
-    })
+impl Progress {
+    fn with<R>(&self, action: impl FnOnce(&mut (u64, Vec<Planned>)) -> R) -> R {
+        action(&mut self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.with(|shared| shared.0)
+    }
+
+    /// What went wrong so far.
+    pub fn stimuli(&self) -> Vec<Planned> {
+        self.with(|shared| shared.1.clone())
+    }
+}
+
+fn world_of(seed: u64, machine: &Machine) -> SimWorld {
+    let mut random = Random::new(seed, "world");
+    let world = SimWorld::new(seed);
+    for nic in &machine.nics {
+        world.add_device(SimDeviceSpec::new(&nic.device, &nic.netdev, nic.address));
+    }
+    world.set_transmit_while_down(random.pick(&[
+        TransmitWhileDown::LocalOperationError,
+        TransmitWhileDown::RetryExceeded,
+        TransmitWhileDown::Stuck,
+    ]));
+    if random.chance(500) {
+        world.split_arrivals(random.pick(&[InterruptedReceive::Flushed, InterruptedReceive::Lost]));
+    }
+    world.send_last_work_request_events(random.chance(500));
+    world
 }
 
 impl Run {
-    fn new(seed: u64, log: Arc<Mutex<VecDeque<String>>>) -> Self {
-        let mut random = Random::new(seed, "run");
-        let world = SimWorld::new(seed);
-        let links: Vec<(&str, std::net::IpAddr, u8)> = MACHINES
+    /// A run that has not begun.
+    pub fn new(plan: Plan, log: Log, progress: Progress) -> Self {
+        let seed = plan.seed;
+        let (machine, wishes) = Machine::new(seed);
+        let world = world_of(seed, &machine);
+        let links: Vec<(&str, IpAddr, u8)> = machine
+            .nics
             .iter()
-            .map(|machine| (machine.netdev, machine.ip(), 24))
+            .map(|nic| (nic.netdev.as_str(), nic.address, 24))
             .collect();
-        for machine in MACHINES {
-            world.add_device(machine.spec());
-        }
-        let hosts = [(0, 1, 0), (1, 1, 1), (0, 2, 0), (1, 3, 0)]
-            .into_iter()
+        let address = |index: usize| -> IpAddr {
+            format!("10.8.{}.{}", index / 200, 2 + index % 200)
+                .parse()
+                .expect("an address")
+        };
+        let hosts: Vec<Host> = machine
+            .hosts
+            .iter()
             .enumerate()
-            .map(|(index, (machine, namespace_id, part))| {
-                let machine = MACHINES[machine];
-                let sim = world.add_host(
-                    format!("10.9.{}.{}", index % 2, 100 + index)
-                        .parse()
-                        .expect("an address"),
-                );
-                let settings = HostSettings {
-                    nqn: format!("nqn.2026-11.dev.weir:host-{index}"),
-                    subsystem_nqn: SUBSYSTEM_NQN.to_owned(),
-                    target: SocketAddr::new(machine.ip(), PORT),
-                    io_queues: random.between(1, 3) as u16,
-                    queue_entries: 16,
-                    namespace_id,
-                    first_block: part * HOST_BLOCKS as u64 + 5,
-                    blocks: HOST_BLOCKS,
-                };
-                Host::new(sim, settings, seed)
+            .map(|(index, settings)| Host::new(world.add_host(address(index)), settings.clone(), seed))
+            .collect();
+        let targets: Vec<SocketAddr> = machine
+            .ports
+            .iter()
+            .map(|port| SocketAddr::new(machine.nics[port.nic].address, port.port))
+            .collect();
+        let hostile = (0..machine.hostile_hosts)
+            .map(|index| {
+                let random = Random::new(seed ^ index as u64, "hostile");
+                HostileHost::new(world.add_host(address(hosts.len() + index)), targets.clone(), random)
             })
             .collect();
-        let mut target = Target::new(world, ScriptedLinks::with(&links), Storage::new(seed), log);
-        let chaos = Chaos::new(seed, &target);
-        let cores = random.between(1, 3);
-        target.apply(&spec(cores, true));
+        let mut target = Target::new(
+            world,
+            ScriptedLinks::with(&links),
+            Storage::new(seed),
+            machine.exits_when_device_removed,
+            log,
+        );
+        target.apply(&machine.spec(&wishes));
+        let chaos = match plan.stimuli {
+            None => Chaos::seeded(seed),
+            Some(planned) => Chaos::Repeated(planned.into_iter()),
+        };
         Self {
+            trouble: Trouble::new(&machine, wishes),
             target,
+            machine,
             hosts,
+            hostile,
             chaos,
-            random,
-            cores,
-            with_third_namespace: true,
-            stalled_until: vec![Duration::ZERO; 4],
+            random: Random::new(seed, "schedule"),
+            without_hosts: plan.without_hosts,
+            quiet: false,
+            phases: BTreeMap::new(),
+            identifiers: BTreeMap::new(),
+            summary: Summary::default(),
+            progress,
         }
     }
 
-    fn pass_time(&mut self) {
+    /// One scheduling decision.
+    fn step(&mut self, io: bool) {
+        let now = self.target.now();
+        loop {
+            // A participant that cannot act now is no step: somebody else is chosen.
+            let acted = match self.random.below(100) {
+                0..38 => self.target.world.step(),
+                38..62 => self.step_host(io, now),
+                62..74 => self.step_control(now),
+                74..91 => self.step_poller(now),
+                91..98 => self.step_clock(),
+                98 => self.step_trouble(),
+                _ => self.step_other(),
+            };
+            if acted {
+                break;
+            }
+        }
+        self.summary.steps += 1;
+        self.progress.with(|shared| shared.0 = self.summary.steps);
+    }
+
+    fn step_host(&mut self, io: bool, now: Duration) -> bool {
+        let index = self.random.below(self.hosts.len() as u64) as usize;
+        let commands = if io { self.random.below(4) } else { 0 };
+        if self.without_hosts.contains(&index) || !self.trouble.host_acts(index, now) {
+            return false;
+        }
+        self.hosts[index].step(now, commands);
+        true
+    }
+
+    fn step_control(&mut self, now: Duration) -> bool {
+        if !self.trouble.control_runs(now) || !self.target.is_running() {
+            return false;
+        }
+        for report in self.target.step_control() {
+            self.judge(&report, now);
+        }
+        true
+    }
+
+    fn step_poller(&mut self, now: Duration) -> bool {
+        let count = self.target.poller_count() as u64;
+        if count == 0 {
+            return false;
+        }
+        let index = self.random.below(count) as usize;
+        if !self.trouble.poller_runs(index, now) {
+            return false;
+        }
+        self.target.step_poller(index);
+        true
+    }
+
+    fn step_clock(&mut self) -> bool {
         let microseconds = match self.random.below(1000) {
-            0..800 => self.random.below(200),
-            800..980 => self.random.between(1000, 5000),
-            980..999 => self.random.between(10_000, 60_000),
+            _ if self.quiet => self.random.between(100, 20_000),
+            0..700 => self.random.below(200),
+            700..955 => self.random.between(1000, 5000),
+            955..997 => self.random.between(10_000, 60_000),
             _ => self.random.between(500_000, 2_000_000),
         };
         self.target.advance(Duration::from_micros(microseconds));
+        self.trouble.pass(&mut self.target, &self.machine);
+        true
     }
 
-    /// Everybody who is not stalled does a little, in an order that changes.
-    fn turn(&mut self, io: u64) {
-        let now = self.target.now();
-        for _ in 0..self.random.below(12) {
-            self.target.world.step();
+    fn step_trouble(&mut self) -> bool {
+        if self.quiet {
+            return false;
         }
-        let control = self.stalled_until.len() - 1;
-        for _ in 0..6 {
-            match self.random.below(3) {
-                0 => {
-                    let index = self.random.below(self.hosts.len() as u64) as usize;
-                    self.hosts[index].step(now, io);
-                }
-                1 => {
-                    if self.stalled_until[control] <= now {
-                        self.target.step_control();
-                    }
-                }
-                _ => {
-                    let count = self.target.poller_count() as u64;
-                    if count > 0 {
-                        let index = self.random.below(count) as usize;
-                        if self.stalled_until[index] <= now {
-                            self.target.step_poller(index);
-                        }
-                    }
+        let phases = self.target.phases();
+        let step = self.summary.steps;
+        let Some(stimulus) = self.chaos.choose(step, &self.machine, &phases) else {
+            return true;
+        };
+        self.target.note(&format!("-- {stimulus:?}"));
+        // Before it is carried out: it may be what ends the run.
+        self.progress.with(|shared| {
+            shared.1.push(Planned {
+                step,
+                stimulus: stimulus.clone(),
+            });
+        });
+        let happened = self
+            .trouble
+            .apply(&stimulus, &mut self.target, &self.machine, &mut self.hosts);
+        if !happened {
+            self.progress.with(|shared| shared.1.pop());
+        }
+        true
+    }
+
+    /// A hostile host, or an operator who looks at statistics.
+    fn step_other(&mut self) -> bool {
+        if self.hostile.is_empty() || self.quiet || self.random.chance(200) {
+            let statistics = self.target.statistics();
+            assert!(
+                statistics.is_null() || statistics["listeners"].is_array(),
+                "statistics are always there"
+            );
+        } else {
+            let index = self.random.below(self.hostile.len() as u64) as usize;
+            self.hostile[index].step();
+        }
+        true
+    }
+
+    /// Looks at what the engine reports about itself.
+    fn judge(&mut self, report: &Report, now: Duration) {
+        match &report.event {
+            Event::PortPhase { listener, to, .. } => {
+                self.phases.insert(listener.clone(), (to, now));
+            }
+            Event::HostDisconnected(fields) if fields.reason == Some("KeepAliveExpired") => {
+                if let Some(("Holding", since)) = self.phases.get(&fields.listener) {
+                    assert!(
+                        now - *since < OLD_NEWS,
+                        "the keep-alive of {} ran out while its port held for {:?}",
+                        fields.host_nqn,
+                        now - *since
+                    );
                 }
             }
-        }
-    }
-
-    fn trouble(&mut self, steps: usize) {
-        for _ in 0..steps {
-            self.pass_time();
-            self.chaos.step(&self.target);
-            match self.random.below(4000) {
-                0..4 => {
-                    let index = self.random.below(self.hosts.len() as u64) as usize;
-                    self.target
-                        .note(&format!("-- {} is lost", self.hosts[index].settings().nqn));
-                    self.hosts[index].lose(self.target.now());
-                }
-                4..8 => {
-                    let index = self.random.below(self.stalled_until.len() as u64) as usize;
-                    let lasts = Duration::from_millis(self.random.between(1, 700));
-                    self.target.note(&format!("-- thread {index} stalls for {lasts:?}"));
-                    self.stalled_until[index] = self.target.now() + lasts;
-                }
-                8..10 => {
-                    self.with_third_namespace = !self.with_third_namespace;
-                    self.change();
-                }
-                10 => {
-                    self.cores = self.random.between(1, 3);
-                    self.change();
-                }
-                11..20 => {
-                    let statistics = self.target.statistics();
-                    assert!(statistics["listeners"].is_array(), "statistics are always there");
-                }
-                _ => {}
+            Event::NamespaceState {
+                subsystem, nsid, uuid, ..
+            } => {
+                let known = self
+                    .identifiers
+                    .entry((subsystem.clone(), *nsid))
+                    .or_insert_with(|| uuid.clone());
+                assert_eq!(known, uuid, "namespace {nsid} of {subsystem} changed its UUID");
             }
-            let io = self.random.below(4);
-            self.turn(io);
+            _ => {}
         }
-    }
-
-    fn change(&mut self) {
-        self.target.note(&format!(
-            "-- {} pollers, namespace 3: {}",
-            self.cores, self.with_third_namespace
-        ));
-        self.target.apply(&spec(self.cores, self.with_third_namespace));
     }
 
     /// Goes on without trouble until `done`.
     ///
     /// # Panics
     /// If that takes too long.
-    fn until(&mut self, what: &str, io: u64, mut done: impl FnMut(&mut Self) -> bool) {
+    fn until(&mut self, what: &str, io: bool, mut done: impl FnMut(&mut Self) -> bool) {
         let deadline = self.target.now() + LIVENESS;
-        for _ in 0..LIVENESS_STEPS {
-            if done(self) {
-                return;
+        for step in 0..LIVENESS_STEPS {
+            if step % LOOK_EVERY == 0 {
+                if done(self) {
+                    return;
+                }
+                assert!(
+                    self.target.now() < deadline,
+                    "liveness: {what}: not within {LIVENESS:?}; {}",
+                    self.state()
+                );
             }
-            assert!(
-                self.target.now() < deadline,
-                "{what}: not within {LIVENESS:?}; {}",
-                self.state()
-            );
-            let microseconds = self.random.between(100, 3000);
-            self.target.advance(Duration::from_micros(microseconds));
-            self.turn(io);
+            self.step(io);
         }
-        panic!("{what}: not within {LIVENESS_STEPS} steps; {}", self.state());
+        panic!("liveness: {what}: not within {LIVENESS_STEPS} steps; {}", self.state());
+    }
+
+    /// The hosts that take part.
+    fn present(&self) -> impl Iterator<Item = &Host> {
+        self.hosts
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !self.without_hosts.contains(index))
+            .map(|(_, host)| host)
     }
 
     fn state(&self) -> String {
-        let hosts: Vec<String> = self
-            .hosts
-            .iter()
+        let waiting: Vec<String> = self
+            .present()
             .map(|host| {
                 format!(
                     "{} live {} in flight {}",
@@ -252,42 +369,38 @@ impl Run {
             })
             .collect();
         format!(
-            "{:?}; {hosts:?}; {:?}",
+            "{:?}; {waiting:?}; {:?}",
             self.target.phases(),
             self.target.world.live_objects()
         )
     }
 
     fn recover(&mut self) {
-        self.chaos.end(&self.target);
-        self.stalled_until.fill(Duration::ZERO);
-        if !self.with_third_namespace {
-            self.with_third_namespace = true;
-            self.change();
-        }
-        let before: Vec<u64> = self.hosts.iter().map(|host| host.completed).collect();
-        self.until("every host does I/O again", 2, |run| {
-            run.hosts
-                .iter()
+        self.trouble.end(&mut self.target, &self.machine);
+        self.hostile.iter_mut().for_each(HostileHost::leave);
+        self.quiet = true;
+        let since = self.target.now();
+        let before: Vec<u64> = self.present().map(|host| host.completed).collect();
+        self.until("every host does I/O again", true, |run| {
+            run.present()
                 .zip(&before)
                 .all(|(host, before)| host.completed >= before + COMMANDS_AFTER)
         });
-        let serving = self.target.phases();
-        assert!(
-            serving
-                .iter()
-                .all(|(_, phase)| matches!(*phase, "Serving" | "Degraded")),
-            "hosts do I/O, so every port serves: {serving:?}"
-        );
-        self.until("I/O in flight ends", 0, |run| {
-            run.hosts.iter().all(|host| host.io_in_flight() == 0)
+        self.summary.recovery = self.target.now() - since;
+        self.until("every port serves", true, |run| {
+            let phases = run.target.phases();
+            phases.len() == run.machine.ports.len()
+                && phases.iter().all(|(_, phase)| matches!(*phase, "Serving" | "Degraded"))
+        });
+        self.until("I/O in flight ends", false, |run| {
+            run.present().all(|host| host.io_in_flight() == 0)
         });
     }
 
     fn check_storage(&mut self) {
-        for host in &self.hosts {
+        for host in self.present() {
             let settings = host.settings();
-            let path = namespace_path(u64::from(settings.namespace_id));
+            let path = namespace_path(settings.namespace_id);
             for block in 0..settings.blocks {
                 let (current, stable) = self.target.storage.block(&path, settings.first_block as usize + block);
                 let value = value_of(&current).unwrap_or_else(|e| panic!("{path}, block {block}: {e}"));
@@ -309,24 +422,22 @@ impl Run {
                 }
             }
         }
-        let now = self.target.now();
-        self.hosts.iter_mut().for_each(|host| host.flush(now));
-        self.until("flushes are answered", 0, |run| {
-            run.hosts.iter().all(|host| host.io_in_flight() == 0)
+        self.all_hosts(|host, now| host.flush(now));
+        self.until("flushes are answered", false, |run| {
+            run.present().all(|host| host.io_in_flight() == 0)
         });
-        for host in &self.hosts {
+        for host in self.present() {
             let settings = host.settings();
-            let path = namespace_path(u64::from(settings.namespace_id));
+            let path = namespace_path(settings.namespace_id);
             for block in 0..settings.blocks {
                 let (current, stable) = self.target.storage.block(&path, settings.first_block as usize + block);
-                assert_eq!(current, stable, "{}: block {block} was flushed", settings.nqn);
+                assert!(current == stable, "{}: block {block} was flushed", settings.nqn);
             }
         }
         let errors: u64 = self.hosts.iter().map(|host| host.errors).sum();
-        let now = self.target.now();
-        self.hosts.iter_mut().for_each(|host| host.read_all(now));
-        self.until("all blocks are read", 0, |run| {
-            run.hosts.iter().all(|host| host.io_in_flight() == 0)
+        self.all_hosts(|host, now| host.read_all(now));
+        self.until("all blocks are read", false, |run| {
+            run.present().all(|host| host.io_in_flight() == 0)
         });
         assert_eq!(
             self.hosts.iter().map(|host| host.errors).sum::<u64>(),
@@ -335,65 +446,74 @@ impl Run {
         );
     }
 
-    fn leave(&mut self) {
+    fn all_hosts(&mut self, act: impl Fn(&mut Host, Duration)) {
         let now = self.target.now();
-        self.hosts.iter_mut().for_each(|host| host.leave(now));
-        self.until("hosts leave and nothing of them stays", 0, |run| {
+        let without = &self.without_hosts;
+        for (_, host) in self
+            .hosts
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| !without.contains(index))
+        {
+            act(host, now);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.all_hosts(Host::leave);
+        self.until("hosts leave and nothing of them stays", false, |run| {
             let objects = run.target.world.live_objects();
-            run.hosts.iter().all(Host::is_gone)
+            run.present().all(Host::is_gone)
                 && objects.queue_pairs == 0
                 && objects.connection_ids == 0
                 && run.target.load() == (0, 0)
         });
         self.target.close();
-        self.until("the engine leaves", 0, |run| {
+        self.until("the engine leaves", false, |run| {
             run.target.has_left() && run.target.poller_count() == 0
         });
     }
 
-    fn summary(&self) -> Summary {
+    fn summarize(&mut self) {
         let sum = |field: fn(&Host) -> u64| self.hosts.iter().map(field).sum();
-        Summary {
-            commands: sum(|host| host.completed),
-            associations: sum(|host| host.associations),
-            losses: sum(|host| host.losses),
-            errors: sum(|host| host.errors),
-            backend_ios: self.target.storage.executed().0,
-            digest: self.target.digest,
+        self.summary.simulated = self.target.now();
+        self.summary.hosts = self.hosts.len() as u64;
+        self.summary.ports = self.machine.ports.len() as u64;
+        self.summary.commands = sum(|host| host.completed);
+        self.summary.associations = sum(|host| host.associations);
+        self.summary.losses = sum(|host| host.losses);
+        self.summary.errors = sum(|host| host.errors);
+        self.summary.backend_ios = self.target.storage.executed().0;
+        self.summary.digest = self.target.digest;
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    /// On any violation.
+    pub fn to_the_end(mut self, steps: u64) -> Summary {
+        while self.summary.steps < steps {
+            self.step(true);
         }
+        self.recover();
+        self.check_storage();
+        self.leave();
+        self.summarize();
+        let summary = self.summary.clone();
+        let (world, storage) = (self.target.world.clone(), self.target.storage.clone());
+        drop(self);
+        assert_eq!(world.live_objects(), LiveObjects::default(), "everything is given back");
+        assert_eq!(storage.open_backings(), 0, "every backing is closed");
+        assert_eq!(world.violations(), [], "the provider's rules were kept");
+        summary
     }
 }
 
-fn run_to_the_end(seed: u64, steps: usize, log: Arc<Mutex<VecDeque<String>>>) -> Summary {
-    let mut run = Run::new(seed, log);
-    run.trouble(steps);
-    run.recover();
-    run.check_storage();
-    run.leave();
-    let summary = run.summary();
-    let (world, storage) = (run.target.world.clone(), run.target.storage.clone());
-    drop(run);
-    assert_eq!(world.live_objects(), LiveObjects::default(), "everything is given back");
-    assert_eq!(storage.open_backings(), 0, "every backing is closed");
-    assert_eq!(world.violations(), [], "the provider's rules were kept");
-    summary
-}
-
-/// Runs a seed.
-///
-/// # Panics
-/// On any violation, after printing what happened last and how to see it again.
-pub fn run(seed: u64, steps: usize) -> Summary {
-    let log: Arc<Mutex<VecDeque<String>>> = Arc::default();
-    let kept = Arc::clone(&log);
-    catch_unwind(AssertUnwindSafe(move || run_to_the_end(seed, steps, log))).unwrap_or_else(|panic| {
-        for line in kept.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            eprintln!("{line}");
-        }
-        eprintln!("seed {seed} failed; see it again with");
-        eprintln!(
-            "  WEIR_SIM_SEED={seed} WEIR_SIM_STEPS={steps} cargo test --test simulation the_seed_of_the_environment"
-        );
-        resume_unwind(panic)
-    })
+/// How often each kind of stimulus happened.
+pub fn tally(stimuli: &[Planned]) -> BTreeMap<&'static str, u64> {
+    let mut tally = BTreeMap::new();
+    for Planned { stimulus, .. } in stimuli {
+        *tally.entry(Stimulus::name(stimulus)).or_default() += 1;
+    }
+    tally
 }

@@ -94,6 +94,11 @@ impl History {
         }
     }
 
+    /// Whether no write of the block ran since this mark was made.
+    pub fn is_unchanged(&self, block: usize, mark: ReadMark) -> bool {
+        !mark.beside_a_write && self.blocks[block].writes == mark.writes
+    }
+
     /// A read brought `value`.
     ///
     /// # Errors

@@ -8,10 +8,13 @@ use std::time::Duration;
 use weir_core::nvme::command::{Command, CommandBuilder};
 use weir_core::nvme::completion::Completion;
 use weir_core::nvme::data_pointer::DataPointer;
+use weir_core::nvme::discovery_log::{ENTRY_BYTES, HEADER_BYTES};
 use weir_core::nvme::fabrics::{CONTROLLER_ID_DYNAMIC, ConnectCommand, ConnectData, PropertyAccess};
+use weir_core::nvme::identify::IDENTIFY_BYTES;
 use weir_core::nvme::opcode;
 use weir_core::nvme::private_data::ConnectRequestData;
 use weir_core::nvme::properties::{Configuration, offset};
+use weir_core::nvme::qualified_name::DISCOVERY_NQN;
 use weir_core::nvme::status::StatusCode;
 use weir_core::provider::sim::{ConnectOutcome, HostConnection, HostRegion, SimHost};
 
@@ -36,6 +39,9 @@ const IO_BLOCKS_MAX: u64 = 8;
 /// Number of Queues feature.
 const FEATURE_NUMBER_OF_QUEUES: u32 = 7;
 
+/// Bytes of the discovery log a host reads at once.
+const DISCOVERY_LOG_BYTES: usize = 8192;
+
 /// What a host is told.
 #[derive(Debug, Clone)]
 pub struct HostSettings {
@@ -43,8 +49,8 @@ pub struct HostSettings {
     pub nqn: String,
     /// Subsystem it connects to.
     pub subsystem_nqn: String,
-    /// Listener it connects to.
-    pub target: SocketAddr,
+    /// Listeners it connects to: after each failed attempt the next.
+    pub targets: Vec<SocketAddr>,
     /// I/O queues it opens.
     pub io_queues: u16,
     /// Entries of each.
@@ -53,8 +59,14 @@ pub struct HostSettings {
     pub namespace_id: u32,
     /// First block that is its own.
     pub first_block: u64,
-    /// Blocks that are its own.
+    /// Blocks that are its own; with none it only reads the discovery log.
     pub blocks: usize,
+}
+
+impl HostSettings {
+    fn is_discovery(&self) -> bool {
+        self.subsystem_nqn == DISCOVERY_NQN
+    }
 }
 
 /// What a command in flight was.
@@ -70,7 +82,12 @@ enum Kind {
     Write { first: usize, count: usize },
     WriteZeroes { first: usize, count: usize },
     Deallocate { first: usize, count: usize },
+    Compare { block: usize, mark: ReadMark, value: Value },
     Flush,
+    /// Identify, namespace identification descriptors.
+    Identify,
+    DiscoveryLog,
+    Abort,
     Shutdown,
 }
 
@@ -123,6 +140,10 @@ pub struct Host {
     controller_id: u16,
     last_value: Value,
     next_keep_alive: Duration,
+    /// Attempts to connect so far.
+    attempts: usize,
+    /// What the namespace called itself first.
+    identity: Option<Vec<u8>>,
     /// I/O commands answered with success.
     pub completed: u64,
     /// Associations that became live.
@@ -168,6 +189,8 @@ impl Host {
             controller_id: 0,
             last_value: 0,
             next_keep_alive: Duration::ZERO,
+            attempts: 0,
+            identity: None,
             completed: 0,
             associations: 0,
             losses: 0,
@@ -246,6 +269,7 @@ impl Host {
                 }
                 _ => {}
             }
+            self.sim.forget(queue.connection);
             for (_, command) in queue.in_flight {
                 self.forget(command);
             }
@@ -275,6 +299,7 @@ impl Host {
             Phase::Away(until) => {
                 if now >= until {
                     self.phase = Phase::Connecting;
+                    self.attempts += 1;
                     self.connect_queue(0, now);
                 }
                 return;
@@ -291,9 +316,14 @@ impl Host {
             self.phase = Phase::Live;
             self.associations += 1;
             self.next_keep_alive = now + KEEP_ALIVE / 2;
-            self.send_admin(Kind::AsyncEvent, now, |id| {
-                CommandBuilder::new(opcode::admin::ASYNC_EVENT_REQUEST, id).build()
-            });
+            // The address works: after a loss it is tried again first.
+            self.attempts -= 1;
+            if !self.settings.is_discovery() {
+                self.send_admin(Kind::AsyncEvent, now, |id| {
+                    CommandBuilder::new(opcode::admin::ASYNC_EVENT_REQUEST, id).build()
+                });
+                self.identify(now);
+            }
         }
         if self.phase == Phase::Live {
             if now >= self.next_keep_alive {
@@ -331,7 +361,9 @@ impl Host {
             host_send_queue_size: entries - 1,
             controller_id: if id == 0 { 0 } else { self.controller_id },
         };
-        let connection = self.sim.connect(self.settings.target, &request.encode());
+        let targets = &self.settings.targets;
+        let target = targets[(self.attempts - 1) % targets.len()];
+        let connection = self.sim.connect(target, &request.encode());
         self.queues.push(HostQueue {
             id,
             entries,
@@ -385,7 +417,10 @@ impl Host {
         let data = ConnectData {
             host_id: {
                 let mut host_id = [0; 16];
-                fill(self.settings.first_block + 1, &mut host_id);
+                let number = self.settings.nqn.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                });
+                fill(number, &mut host_id);
                 host_id
             },
             controller_id: if id == 0 {
@@ -494,7 +529,64 @@ impl Host {
         self.send(index, kind, now, command.as_bytes(), Some(region), invalidate);
     }
 
+    /// Asks what the namespace is called: never anything else than before.
+    fn identify(&mut self, now: Duration) {
+        const CNS_DESCRIPTORS: u32 = 3;
+        let region = self.sim.register(IDENTIFY_BYTES);
+        let id = self.next_id(0);
+        let builder = CommandBuilder::new(opcode::admin::IDENTIFY, id)
+            .namespace(self.settings.namespace_id)
+            .dword(10, CNS_DESCRIPTORS);
+        self.send_keyed(0, Kind::Identify, now, region, builder);
+    }
+
+    fn read_discovery_log(&mut self, now: Duration) {
+        const LOG_DISCOVERY: u32 = 0x70;
+        if self.queues[0].in_flight.values().any(|one| matches!(one.kind, Kind::DiscoveryLog)) {
+            return;
+        }
+        let region = self.sim.register(DISCOVERY_LOG_BYTES);
+        let id = self.next_id(0);
+        let dwords = DISCOVERY_LOG_BYTES as u32 / 4 - 1;
+        let builder = CommandBuilder::new(opcode::admin::GET_LOG_PAGE, id).dword(10, LOG_DISCOVERY | dwords << 16);
+        self.send_keyed(0, Kind::DiscoveryLog, now, region, builder);
+    }
+
+    /// Asks to abort some command that may be in flight. It is answered all the same.
+    fn abort(&mut self, now: Duration) {
+        let index = 1 + self.random.below(u64::from(self.settings.io_queues)) as usize;
+        let victim = self.queues[index].next_command_id.wrapping_sub(1);
+        let which = u32::from(victim) << 16 | index as u32;
+        self.send_admin(Kind::Abort, now, |id| {
+            CommandBuilder::new(opcode::admin::ABORT, id).dword(10, which).build()
+        });
+    }
+
+    /// Compares a block whose content is known.
+    fn compare(&mut self, index: usize, block: usize, now: Duration) {
+        let Some(value) = self.history.acknowledged(block).filter(|_| !self.history.is_busy(block)) else {
+            return;
+        };
+        let mark = self.history.read_begins(block);
+        let mut data = vec![0; BLOCK_BYTES];
+        fill(value, &mut data);
+        let in_capsule = self.random.chance(500);
+        let (namespace, lba) = (self.settings.namespace_id, self.settings.first_block + block as u64);
+        let kind = Kind::Compare { block, mark, value };
+        self.send_with_data(index, kind, now, &data, in_capsule, |id| {
+            CommandBuilder::new(opcode::io::COMPARE, id)
+                .namespace(namespace)
+                .blocks(lba, 1)
+        });
+    }
+
     fn begin_io(&mut self, now: Duration) {
+        if self.settings.is_discovery() {
+            return self.read_discovery_log(now);
+        }
+        if self.random.chance(5) {
+            return self.abort(now);
+        }
         let index = 1 + self.random.below(u64::from(self.settings.io_queues)) as usize;
         // One entry of a queue always stays empty.
         if self.queues[index].in_flight.len() + 1 >= usize::from(self.queues[index].entries) {
@@ -504,7 +596,9 @@ impl Host {
         let first = self.random.below(blocks) as usize;
         let count = self.random.between(1, IO_BLOCKS_MAX).min(blocks - first as u64) as usize;
         let choice = self.random.below(1000);
-        if choice < 400 {
+        if choice < 20 {
+            self.compare(index, first, now);
+        } else if choice < 400 {
             self.read(index, first, count, now);
         } else if choice < 970 {
             if (first..first + count).any(|block| self.history.is_busy(block)) {
@@ -533,6 +627,9 @@ impl Host {
 
     /// Sends one Flush.
     pub fn flush(&mut self, now: Duration) {
+        if self.settings.is_discovery() {
+            return;
+        }
         let namespace = self.settings.namespace_id;
         self.send_plain(1, Kind::Flush, now, |id| {
             CommandBuilder::new(opcode::io::FLUSH, id).namespace(namespace).build()
@@ -641,7 +738,7 @@ impl Host {
             return true;
         }
         let region = command.region;
-        let goes_on = self.admin_answered(index, command.kind, &completion, now);
+        let goes_on = self.admin_answered(index, command.kind, region, &completion, now);
         if let Some(region) = region {
             self.sim.release(region);
         }
@@ -661,12 +758,25 @@ impl Host {
                     (*first..first + count).for_each(|block| self.history.write_is_uncertain(block));
                 }
                 Kind::Read { first, marks } => self.check_read(&command, *first, marks),
+                Kind::Compare { block, mark, value } => {
+                    if let Err(violation) = self.history.read_ends(*block, *mark, *value) {
+                        panic!("{}: {violation}", self.settings.nqn);
+                    }
+                }
                 _ => {}
             }
             if let Some(region) = command.region {
                 self.sim.release(region);
             }
         } else {
+            if let (StatusCode::CompareFailure, Kind::Compare { block, mark, value }) = (status.code, &command.kind) {
+                assert!(
+                    !self.history.is_unchanged(*block, *mark),
+                    "{}: block {block} does not compare equal to {value:#x}, which was acknowledged",
+                    self.settings.nqn
+                );
+                return self.forget(command);
+            }
             assert!(
                 matches!(
                     status.code,
@@ -702,7 +812,14 @@ impl Host {
         }
     }
 
-    fn admin_answered(&mut self, index: usize, kind: Kind, completion: &Completion, now: Duration) -> bool {
+    fn admin_answered(
+        &mut self,
+        index: usize,
+        kind: Kind,
+        region: Option<HostRegion>,
+        completion: &Completion,
+        now: Duration,
+    ) -> bool {
         let status = completion.status;
         match kind {
             Kind::Connect => {
@@ -749,6 +866,8 @@ impl Host {
                 );
                 if completion.result & 1 == 0 {
                     self.query_ready(index, now);
+                } else if self.settings.is_discovery() {
+                    self.queues[0].ready = true;
                 } else {
                     let count = u32::from(self.settings.io_queues) - 1;
                     self.send_plain(index, Kind::SetQueues, now, |id| {
@@ -775,17 +894,52 @@ impl Host {
                     });
                 }
             }
+            Kind::Identify if status.is_success() => {
+                let region = region.expect("Identify has memory");
+                let mut found = self.sim.read(region);
+                found.truncate(64);
+                let first = self.identity.get_or_insert_with(|| found.clone());
+                assert_eq!(
+                    *first, found,
+                    "{}: the namespace changed its identifiers",
+                    self.settings.nqn
+                );
+            }
+            // It may not be there now.
+            Kind::Identify => {}
+            Kind::DiscoveryLog => {
+                assert!(status.is_success(), "the discovery log was answered {status:?}");
+                self.check_discovery_log(&self.sim.read(region.expect("a log has memory")));
+                self.completed += 1;
+            }
             Kind::Shutdown => {
                 self.tear_down();
                 self.phase = Phase::Gone;
             }
-            _ => assert!(
+            Kind::KeepAlive | Kind::Abort => assert!(
                 status.is_success(),
                 "{}: {kind:?} was answered {status:?}",
                 self.settings.nqn
             ),
+            Kind::Read { .. }
+            | Kind::Write { .. }
+            | Kind::WriteZeroes { .. }
+            | Kind::Deallocate { .. }
+            | Kind::Compare { .. }
+            | Kind::Flush => panic!("{}: {kind:?} is no admin command", self.settings.nqn),
         }
         true
+    }
+
+    fn check_discovery_log(&self, log: &[u8]) {
+        let entries = u64::from_le_bytes(log[8..16].try_into().expect("8 bytes"));
+        assert!(entries <= 64, "{entries} entries in the discovery log");
+        for entry in log[HEADER_BYTES..].chunks(ENTRY_BYTES).take(entries as usize) {
+            let address: Vec<u8> = entry[512..768].iter().copied().take_while(|byte| *byte != 0).collect();
+            let address = String::from_utf8_lossy(&address);
+            let known = self.settings.targets.iter().any(|target| target.ip().to_string() == address);
+            assert!(known, "the discovery log names {address:?}, which no listener has");
+        }
     }
 
     fn query_ready(&mut self, index: usize, now: Duration) {

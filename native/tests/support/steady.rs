@@ -60,7 +60,7 @@ impl Steady {
         let settings = HostSettings {
             nqn: "nqn.2026-11.dev.weir:host".to_owned(),
             subsystem_nqn: SUBSYSTEM_NQN.to_owned(),
-            target: address,
+            targets: vec![address],
             io_queues: 1,
             queue_entries: 128,
             namespace_id: 1,

@@ -1,7 +1,7 @@
 //! A hostile backend: completes in any order and as late as it likes, fails at random, can get stuck, forgets what was not
 //! flushed, and watches the memory it was lent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,10 +22,12 @@ struct Volume {
     blocks: Vec<[u8; BLOCK_BYTES]>,
     /// What a power failure leaves.
     stable: Vec<[u8; BLOCK_BYTES]>,
+    /// Blocks whose stable form is older.
+    unflushed: BTreeSet<usize>,
 }
 
 /// How hostile it is now.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mood {
     /// I/Os that fail, of 1000.
     pub errors_per_mille: u64,
@@ -165,6 +167,7 @@ impl Backend for Storage {
         let volume = state.volumes.entry(path.clone()).or_insert_with(|| Volume {
             blocks: Vec::new(),
             stable: Vec::new(),
+            unflushed: BTreeSet::new(),
         });
         if volume.blocks.len() < blocks {
             volume.blocks.resize(blocks, [0; BLOCK_BYTES]);
@@ -211,6 +214,21 @@ struct Pending {
     digest: u64,
     /// Carried out, not yet reported.
     outcome: Option<i32>,
+}
+
+/// A process that is killed leaves each of its I/Os carried out or not; the kernel does not let it go before that.
+impl Drop for StorageQueue {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut state = self.storage.lock();
+        for mut io in std::mem::take(&mut self.pending) {
+            if io.outcome.is_none() && io.submitted && state.random.chance(500) {
+                io.execute(&mut state);
+            }
+        }
+    }
 }
 
 /// One poller's queue.
@@ -286,13 +304,18 @@ impl Pending {
                     volume.blocks[first + index].copy_from_slice(part);
                     if durable && !fails {
                         volume.stable[first + index].copy_from_slice(part);
+                        volume.unflushed.remove(&(first + index));
+                    } else {
+                        volume.unflushed.insert(first + index);
                     }
                 }
             }
             IoOperation::WriteZeroes { .. } if happens => {
                 volume.blocks[first..first + count].fill([0; BLOCK_BYTES]);
+                volume.unflushed.extend(first..first + count);
             }
             IoOperation::Deallocate if happens => {
+                volume.unflushed.extend(first..first + count);
                 for block in &mut volume.blocks[first..first + count] {
                     if random.chance(500) {
                         *block = [0; BLOCK_BYTES];
@@ -300,7 +323,9 @@ impl Pending {
                 }
             }
             IoOperation::Flush if !fails => {
-                volume.stable.clone_from(&volume.blocks);
+                for block in std::mem::take(&mut volume.unflushed) {
+                    volume.stable[block] = volume.blocks[block];
+                }
                 *flushes += 1;
             }
             _ => {}

@@ -1,4 +1,5 @@
 //! The whole engine on one thread: control loop and pollers as in production, stepped by hand, on a simulated machine.
+//! Its process can end, in good order or not, and start anew on what the machine kept.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,9 @@ const EPOCH_UNIX_MS: u64 = 1_700_000_000_000;
 /// Lines kept of what happened.
 const LOG_LINES: usize = 200;
 
+/// Lines of what happened last, also for those who look after a panic.
+pub type Log = Arc<Mutex<VecDeque<String>>>;
+
 type SimPoller = Poller<SimProvider, Storage>;
 
 /// Pollers that the test steps.
@@ -37,12 +41,24 @@ struct SteppedPollers {
     provider: SimProvider,
     storage: Storage,
     pollers: Arc<Mutex<Vec<SimPoller>>>,
+    clock: Arc<Mutex<Clock>>,
+}
+
+#[derive(Debug)]
+struct Clock {
     start: Instant,
-    now: Arc<Mutex<Duration>>,
+    now: Duration,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SteppedPollers {
+    fn instant(&self) -> Instant {
+        let clock = locked(&self.clock);
+        clock.start + clock.now
+    }
 }
 
 impl PollerHost<SimProvider, Storage> for SteppedPollers {
@@ -67,7 +83,7 @@ impl PollerHost<SimProvider, Storage> for SteppedPollers {
             outbox,
             counters: Arc::clone(&counters),
         };
-        let now = self.start + *locked(&self.now);
+        let now = self.instant();
         locked(&self.pollers).push(Poller::new(parts, now));
         Ok(PollerLink { to, from, counters })
     }
@@ -75,83 +91,128 @@ impl PollerHost<SimProvider, Storage> for SteppedPollers {
     fn set_mode(&mut self, _mode: PollingMode) {}
 }
 
+type SimControl = Control<SimProvider, Storage, SteppedPollers>;
+
 /// The engine and the machine it runs on.
 #[derive(Debug)]
 pub struct Target {
     pub world: SimWorld,
     pub links: ScriptedLinks,
     pub storage: Storage,
-    control: Control<SimProvider, Storage, SteppedPollers>,
+    /// The process's one; `None` while no process runs.
+    control: Option<SimControl>,
     pollers: SteppedPollers,
+    /// A process leaves when a device was removed, as in production.
+    exits: bool,
+    desired: Value,
     generation: u64,
-    log: Arc<Mutex<VecDeque<String>>>,
+    log: Log,
     /// Digest of everything reported, to compare runs of one seed.
     pub digest: u64,
 }
 
 impl Target {
-    /// An engine that serves nothing yet.
-    pub fn new(world: SimWorld, links: ScriptedLinks, storage: Storage, log: Arc<Mutex<VecDeque<String>>>) -> Self {
+    /// An engine that serves nothing yet. `exits_when_device_removed`: as in production; it is then to be started anew.
+    pub fn new(
+        world: SimWorld,
+        links: ScriptedLinks,
+        storage: Storage,
+        exits_when_device_removed: bool,
+        log: Log,
+    ) -> Self {
         let pollers = SteppedPollers {
             provider: world.provider(),
             storage: storage.clone(),
             pollers: Arc::default(),
-            start: Instant::now(),
-            now: Arc::default(),
+            clock: Arc::new(Mutex::new(Clock {
+                start: Instant::now(),
+                now: Duration::ZERO,
+            })),
         };
-        let control = Control::new(ControlParts {
-            provider: world.provider(),
-            backend: storage.clone(),
-            links: Box::new(links.clone()),
-            poller_host: pollers.clone(),
-            exit_when_device_removed: false,
-            recreation: None,
-            reports: Vec::new(),
-        });
-        Self {
+        let mut this = Self {
             world,
             links,
             storage,
-            control,
+            control: None,
             pollers,
+            exits: exits_when_device_removed,
+            desired: Value::Null,
             generation: 0,
             log,
             digest: 0,
+        };
+        this.start();
+        this
+    }
+
+    /// Starts a process, with the desired state as last applied.
+    pub fn start(&mut self) {
+        assert!(self.control.is_none(), "one process runs at a time");
+        self.control = Some(Control::new(ControlParts {
+            provider: self.world.provider(),
+            backend: self.storage.clone(),
+            links: Box::new(self.links.clone()),
+            poller_host: self.pollers.clone(),
+            exit_when_device_removed: self.exits,
+            recreation: None,
+            reports: Vec::new(),
+        }));
+        if self.generation > 0 {
+            let desired = self.desired.clone();
+            self.apply(&desired);
         }
+    }
+
+    /// The process is gone at once, whatever it was doing.
+    pub fn kill(&mut self) {
+        self.world.kill_process();
+        locked(&self.pollers.pollers).clear();
+        self.control = None;
+    }
+
+    /// A process runs.
+    pub fn is_running(&self) -> bool {
+        self.control.is_some()
     }
 
     /// Time since the start of the run.
     pub fn now(&self) -> Duration {
-        *locked(&self.pollers.now)
+        locked(&self.pollers.clock).now
     }
 
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        *locked(&self.pollers.now) += by;
+        locked(&self.pollers.clock).now += by;
     }
 
     fn moment(&self) -> Now {
-        let now = self.now();
         Now {
-            instant: self.pollers.start + now,
-            unix_ms: EPOCH_UNIX_MS + now.as_millis() as u64,
+            instant: self.pollers.instant(),
+            unix_ms: EPOCH_UNIX_MS + self.now().as_millis() as u64,
         }
     }
 
-    /// Takes over a desired state.
+    /// Takes over a desired state, or has the next process take it over.
     pub fn apply(&mut self, spec: &Value) {
         self.generation += 1;
+        self.desired.clone_from(spec);
         let text = serde_json::json!({ "generation": self.generation, "spec": spec }).to_string();
         let desired = DesiredState::from_json(text.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
-        self.control
-            .apply(desired, self.moment())
-            .expect("the engine is not draining");
+        let now = self.moment();
+        if let Some(control) = &mut self.control {
+            // One that is leaving takes none any more; the next process does.
+            let _ = control.apply(desired, now);
+        }
     }
 
     /// One step of the control loop; what it reported is logged and returned.
     pub fn step_control(&mut self) -> Vec<Report> {
-        self.control.step(self.moment());
-        let reports = self.control.take_reports();
+        let now = self.moment();
+        let Some(control) = &mut self.control else {
+            return Vec::new();
+        };
+        control.step(now);
+        let reports = control.take_reports();
         for report in &reports {
             let line = serde_json::to_string(report).expect("reports are JSON");
             for byte in line.bytes() {
@@ -169,7 +230,7 @@ impl Target {
 
     /// One step of a poller.
     pub fn step_poller(&mut self, index: usize) {
-        let now = self.pollers.start + self.now();
+        let now = self.pollers.instant();
         let mut pollers = locked(&self.pollers.pollers);
         if let Some(poller) = pollers.get_mut(index) {
             if poller.step(now).stopped {
@@ -185,27 +246,35 @@ impl Target {
         (sum(Poller::association_count), sum(Poller::request_count))
     }
 
-    /// Statistics, as production gives them out.
+    /// Statistics, as production gives them out; null while no process runs.
     pub fn statistics(&self) -> Value {
-        self.control.statistics(0)
+        self.control
+            .as_ref()
+            .map_or(Value::Null, |control| control.statistics(0))
     }
 
     /// Names and phases of all ports.
     pub fn phases(&self) -> Vec<(String, &'static str)> {
-        self.control
-            .phases()
-            .map(|(name, phase, ..)| (name.to_owned(), phase.name()))
-            .collect()
+        let ports = self.control.iter().flat_map(Control::phases);
+        ports.map(|(name, phase, ..)| (name.to_owned(), phase.name())).collect()
     }
 
     /// Begins to leave for good.
     pub fn close(&mut self) {
-        self.control.begin_closing(self.moment());
+        let now = self.moment();
+        if let Some(control) = &mut self.control {
+            control.begin_closing(now);
+        }
     }
 
-    /// Everything is given back.
+    /// Everything is given back, or nothing was ever had.
     pub fn has_left(&self) -> bool {
-        self.control.has_left()
+        self.control.as_ref().is_none_or(Control::has_left)
+    }
+
+    /// The process asks to be ended.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.control.as_ref().and_then(Control::exit_code)
     }
 
     /// Adds a line to the log.

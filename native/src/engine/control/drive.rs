@@ -36,6 +36,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             port.management.device_lost();
         }
         let before = port.state;
+        #[cfg(feature = "simulation")]
+        crate::simulation::coverage::record(&before.phase, event);
         let (state, actions) = reduce(&port.settings, &before, event, now.instant);
         port.state = state;
         let changed = before.phase.name() != state.phase.name();

@@ -1,6 +1,6 @@
 //! Connection manager: identifiers, listeners, messages on the wire, events in the queue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use super::device::LinkState;
@@ -71,6 +71,8 @@ pub(super) struct Connection {
     /// Capsules the host sent and answers it may still get: it posts one receive for each.
     pub(super) receives_posted: u32,
     pub(super) responses: VecDeque<HostResponse>,
+    /// The host will not ask for it again.
+    pub(super) host_forgot_it: bool,
 }
 
 impl Connection {
@@ -228,7 +230,7 @@ impl World {
     }
 
     pub(super) fn connection_mut(&mut self, key: u64) -> &mut Connection {
-        self.connections.get_mut(&key).expect("connections are never removed")
+        self.connections.get_mut(&key).expect("a connection that somebody refers to is there")
     }
 
     fn forget_events(&mut self, connection: u64) {
@@ -252,19 +254,87 @@ impl World {
     /// Makes the descriptor say whether there are events to take.
     pub(super) fn signal_events(&self) {
         if let Some(signal) = &self.event_signal {
-            if self.events.is_empty() || self.faults.hold_events {
-                signal.clear();
-            } else {
+            if self.events.iter().any(|event| self.can_be_taken(*event)) {
                 signal.set();
+            } else {
+                signal.clear();
             }
         }
     }
 
-    pub(super) fn next_event(&mut self) -> Option<QueuedEvent> {
-        if self.faults.hold_events {
-            return None;
+    pub(super) fn reorder_events(&mut self) {
+        for last in (1..self.events.len()).rev() {
+            let other = self.random.below(last + 1);
+            self.events.swap(last, other);
         }
-        let event = self.events.pop_front()?;
+        let requests: Vec<u64> = self
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                QueuedEvent::Request(key) => Some(*key),
+                _ => None,
+            })
+            .collect();
+        for key in requests {
+            let first = self.events.iter().position(|event| event.connection() == Some(key));
+            let request = self.events.iter().position(|event| *event == QueuedEvent::Request(key));
+            if let (Some(first), Some(request)) = (first, request) {
+                self.events.swap(first, request);
+            }
+        }
+    }
+
+    /// The engine's process died: the kernel closes what it had, and tells hosts where it can.
+    pub(super) fn close_identifiers(&mut self) {
+        self.events.clear();
+        self.signal_events();
+        self.listeners.clear();
+        self.initiators.clear();
+        let keys: Vec<u64> = self.connections.keys().copied().collect();
+        for key in keys {
+            let connection = self.connection_mut(key);
+            connection.queue_pair = None;
+            connection.identifier_held = false;
+            connection.listener = None;
+            let before = std::mem::replace(&mut connection.target_state, TargetState::Closed);
+            let last_words = match before {
+                TargetState::Queued | TargetState::Requested => MessageKind::Reject(Vec::new()),
+                TargetState::Accepted | TargetState::Established => MessageKind::DisconnectRequest,
+                TargetState::PeerDisconnected => MessageKind::DisconnectReply,
+                TargetState::Unknown => {
+                    // On its way: whoever listens then hears it.
+                    self.connection_mut(key).target_state = TargetState::Unknown;
+                    continue;
+                }
+                TargetState::DisconnectSent | TargetState::TimeWait | TargetState::Closed => continue,
+            };
+            let device = self.connections[&key].device;
+            let heard = self.devices.get(&device);
+            if heard.is_some_and(|device| device.transmits() && !device.management_dead) {
+                self.enqueue(key, Direction::ToHost, last_words);
+            }
+        }
+    }
+
+    /// Drops connections that the host has given up and nothing of the engine refers to.
+    pub(super) fn forget_connections(&mut self) {
+        let mut used: BTreeSet<u64> = self.messages.iter().map(|message| message.connection).collect();
+        used.extend(self.events.iter().filter_map(|event| event.connection()));
+        used.extend(self.queue_pairs.values().filter_map(|pair| pair.connection));
+        self.initiators.retain(|_, one| one.held);
+        used.extend(self.initiators.values().filter_map(|one| one.connection));
+        self.connections
+            .retain(|key, one| !one.host_forgot_it || one.identifier_held || used.contains(key));
+    }
+
+    /// Requests are not held back: the kernel answers those that nobody takes, and one that it has can be taken.
+    fn can_be_taken(&self, event: QueuedEvent) -> bool {
+        !self.faults.hold_events || matches!(event, QueuedEvent::Request(_))
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<QueuedEvent> {
+        let index = self.events.iter().position(|event| self.can_be_taken(*event))?;
+        let event = self.events.remove(index)?;
         self.signal_events();
         if let QueuedEvent::Request(key) = event {
             let connection = self.connection_mut(key);
@@ -503,9 +573,11 @@ impl World {
         let Some(device) = device.and_then(|key| self.devices.get(&key)) else {
             return false;
         };
-        let passes = match connection.initiator {
-            None => device.carries_messages(),
-            Some(_) => device.carries_own_messages(),
+        let passes = match (message.direction, connection.initiator) {
+            (_, Some(_)) => device.carries_own_messages(),
+            (Direction::ToTarget, None) => device.receives() && !device.management_dead,
+            (Direction::ToHost, None) => device.transmits() && !device.management_dead,
+            (Direction::Local, None) => true,
         };
         if !passes {
             return false;

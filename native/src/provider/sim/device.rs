@@ -19,6 +19,10 @@ pub enum LinkState {
     Down,
     /// Loss beyond the device: the port stays active, packets are lost and retried until the link is up.
     Silent,
+    /// As `Silent`, but only what comes in is lost: the host gets what is sent, and its acknowledgements do not arrive.
+    LosesIncoming,
+    /// As `Silent`, but only what goes out is lost.
+    LosesOutgoing,
 }
 
 /// A device to simulate.
@@ -91,14 +95,18 @@ impl Device {
         event
     }
 
-    /// Packets pass in both directions.
-    pub(super) fn carries_traffic(&self) -> bool {
-        self.present && !self.fatal && self.link == LinkState::Up
+    fn works(&self) -> bool {
+        self.present && !self.fatal
     }
 
-    /// Connection manager messages pass.
-    pub(super) fn carries_messages(&self) -> bool {
-        self.carries_traffic() && !self.management_dead
+    /// Packets of hosts arrive.
+    pub(super) fn receives(&self) -> bool {
+        self.works() && matches!(self.link, LinkState::Up | LinkState::LosesOutgoing)
+    }
+
+    /// Packets arrive at hosts.
+    pub(super) fn transmits(&self) -> bool {
+        self.works() && matches!(self.link, LinkState::Up | LinkState::LosesIncoming)
     }
 
     /// Connection manager messages from the device to itself pass: loss beyond the device does not matter.
@@ -227,8 +235,8 @@ impl World {
     pub(super) fn port_state(&self, key: u64) -> Result<PortState, ProviderError> {
         self.check_device(key, "ibv_query_port")?;
         Ok(match self.device(key).link {
-            LinkState::Up | LinkState::Silent => PortState::Active,
             LinkState::Down => PortState::Down,
+            _ => PortState::Active,
         })
     }
 

@@ -104,7 +104,8 @@ pub enum InterruptedReceive {
 struct CallFaults {
     calls: u64,
     at: BTreeMap<u64, i32>,
-    always: Option<i32>,
+    /// Every call from this one on.
+    from: Option<(u64, i32)>,
 }
 
 #[derive(Debug)]
@@ -149,15 +150,23 @@ impl Faults {
         faults.at.insert(faults.calls + calls_from_now, errno);
     }
 
-    pub(super) fn fail_always(&mut self, point: FaultPoint, errno: Option<i32>) {
-        self.points.entry(point).or_default().always = errno;
+    pub(super) fn fail_calls_from(&mut self, point: FaultPoint, calls_from_now: u64, errno: i32) {
+        assert!(calls_from_now > 0, "call 1 is the next one");
+        let faults = self.points.entry(point).or_default();
+        faults.from = Some((faults.calls + calls_from_now, errno));
+    }
+
+    pub(super) fn fail_no_more(&mut self, point: FaultPoint) {
+        if let Some(faults) = self.points.get_mut(&point) {
+            faults.from = None;
+        }
     }
 
     /// Disarms everything that is armed for calls, sends and events; what holds for the whole run stays.
     pub(super) fn clear(&mut self) {
         for faults in self.points.values_mut() {
             faults.at.clear();
-            faults.always = None;
+            faults.from = None;
         }
         self.partial_send = None;
         self.random_send_errors = None;
@@ -174,7 +183,8 @@ impl Faults {
     pub(super) fn check(&mut self, point: FaultPoint) -> Result<(), ProviderError> {
         let faults = self.points.entry(point).or_default();
         faults.calls += 1;
-        match faults.at.remove(&faults.calls).or(faults.always) {
+        let lasting = faults.from.filter(|(from, _)| *from <= faults.calls).map(|(_, errno)| errno);
+        match faults.at.remove(&faults.calls).or(lasting) {
             Some(errno) => Err(provider_error(point.operation(), errno, "injected fault")),
             None => Ok(()),
         }

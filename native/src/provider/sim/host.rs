@@ -185,6 +185,7 @@ impl SimHost {
                 capsules: VecDeque::new(),
                 receives_posted: 0,
                 responses: VecDeque::new(),
+                host_forgot_it: false,
             };
             world.connections.insert(key, connection);
             world.enqueue(key, Direction::ToTarget, MessageKind::Request);
@@ -263,6 +264,12 @@ impl SimHost {
     pub fn crash(&self, connection: HostConnection) {
         self.world
             .with(|world| world.host_queue_pair_failed(connection.0, "crashed"));
+    }
+
+    /// Gives a connection up for good: it must not be named again. Without this a world remembers every connection there
+    /// ever was.
+    pub fn forget(&self, connection: HostConnection) {
+        self.with_connection(connection, |one| one.host_forgot_it = true);
     }
 
     /// Registers `length` zero bytes under a fresh key.

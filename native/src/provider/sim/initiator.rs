@@ -31,7 +31,7 @@ pub(super) struct Initiator {
     pub(super) device: u64,
     own: SocketAddr,
     /// The connect, once it was sent.
-    connection: Option<u64>,
+    pub(super) connection: Option<u64>,
     state: State,
 }
 
@@ -90,6 +90,7 @@ impl World {
                 capsules: VecDeque::new(),
                 receives_posted: 0,
                 responses: VecDeque::new(),
+                host_forgot_it: true,
             },
         );
         let initiator = self.initiators.get_mut(&key).expect("it was just there");

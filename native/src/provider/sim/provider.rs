@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::connection::QueuedEvent;
 use super::descriptor::Signal;
-use super::world::SimWorld;
+use super::world::{SimWorld, World};
 use crate::provider::{
     AcceptParameters, Arena, AsyncEvent, ConnectParameters, ConnectRequest, ConnectionEvent, DeviceInfo, DeviceLimits,
     MemoryAccess, PortState, Provider, ProviderError, QueuePairParameters, ReceiveWorkRequest, SendWorkRequest,
@@ -28,12 +28,29 @@ impl SimProvider {
 #[derive(Debug)]
 struct DeviceHandle {
     world: SimWorld,
+    process: u64,
     key: u64,
+}
+
+impl DeviceHandle {
+    /// Destroys an object of this device, if the process it belonged to still lives.
+    fn destroy(&self, action: impl FnOnce(&mut World)) {
+        in_process(&self.world, self.process, action);
+    }
+}
+
+/// What a process did not destroy itself before it was killed, the kernel has destroyed.
+fn in_process(world: &SimWorld, process: u64, action: impl FnOnce(&mut World)) {
+    world.with(|world| {
+        if world.process == process {
+            action(world);
+        }
+    });
 }
 
 impl Drop for DeviceHandle {
     fn drop(&mut self) {
-        self.world.with(|world| world.close_device(self.key));
+        self.destroy(|world| world.close_device(self.key));
     }
 }
 
@@ -49,7 +66,7 @@ struct DomainHandle {
 
 impl Drop for DomainHandle {
     fn drop(&mut self) {
-        self.device.0.world.with(|world| world.free_domain(self.key));
+        self.device.0.destroy(|world| world.free_domain(self.key));
     }
 }
 
@@ -58,8 +75,8 @@ impl Drop for DomainHandle {
 pub struct SimProtectionDomain(Arc<DomainHandle>);
 
 impl SimProtectionDomain {
-    fn world(&self) -> &SimWorld {
-        &self.0.device.0.world
+    fn destroy(&self, action: impl FnOnce(&mut World)) {
+        self.0.device.0.destroy(action);
     }
 }
 
@@ -72,7 +89,7 @@ pub struct SimMemoryRegion {
 
 impl Drop for SimMemoryRegion {
     fn drop(&mut self) {
-        self.domain.world().with(|world| world.deregister(self.key));
+        self.domain.destroy(|world| world.deregister(self.key));
     }
 }
 
@@ -84,8 +101,7 @@ struct CompletionQueueHandle {
 
 impl Drop for CompletionQueueHandle {
     fn drop(&mut self) {
-        let world = &self.device.0.world;
-        world.with(|world| world.destroy_completion_queue(self.key));
+        self.device.0.destroy(|world| world.destroy_completion_queue(self.key));
     }
 }
 
@@ -101,7 +117,7 @@ struct ReceiveQueueHandle {
 
 impl Drop for ReceiveQueueHandle {
     fn drop(&mut self) {
-        self.domain.world().with(|world| world.destroy_receive_queue(self.key));
+        self.domain.destroy(|world| world.destroy_receive_queue(self.key));
     }
 }
 
@@ -120,7 +136,7 @@ pub struct SimQueuePair {
 
 impl Drop for SimQueuePair {
     fn drop(&mut self) {
-        self.domain.world().with(|world| world.destroy_queue_pair(self.number));
+        self.domain.destroy(|world| world.destroy_queue_pair(self.number));
     }
 }
 
@@ -128,12 +144,13 @@ impl Drop for SimQueuePair {
 #[derive(Debug)]
 pub struct SimConnectionId {
     world: SimWorld,
+    process: u64,
     key: u64,
 }
 
 impl Drop for SimConnectionId {
     fn drop(&mut self) {
-        self.world.with(|world| {
+        in_process(&self.world, self.process, |world| {
             if world.initiators.contains_key(&self.key) {
                 world.drop_initiator(self.key);
             } else {
@@ -147,12 +164,13 @@ impl Drop for SimConnectionId {
 #[derive(Debug)]
 pub struct SimListener {
     world: SimWorld,
+    process: u64,
     key: u64,
 }
 
 impl Drop for SimListener {
     fn drop(&mut self) {
-        self.world.with(|world| world.stop_listening(self.key));
+        in_process(&self.world, self.process, |world| world.stop_listening(self.key));
     }
 }
 
@@ -171,9 +189,12 @@ impl Provider for SimProvider {
     }
 
     fn open_device(&self, name: &str) -> Result<SimDevice, ProviderError> {
-        let key = self.world.with(|world| world.open_device(name))?;
+        let (key, process) = self
+            .world
+            .with(|world| Ok((world.open_device(name)?, world.process)))?;
         Ok(SimDevice(Arc::new(DeviceHandle {
             world: self.world.clone(),
+            process,
             key,
         })))
     }
@@ -355,6 +376,7 @@ impl Provider for SimProvider {
                         listener: listener.map_or(0, |listener| listener.token),
                         connection: SimConnectionId {
                             world: self.world.clone(),
+                            process: world.process,
                             key,
                         },
                         device: world.device(connection.device).spec.name.clone(),
@@ -381,9 +403,12 @@ impl Provider for SimProvider {
     }
 
     fn listen(&self, address: SocketAddr, token: u64, backlog: u32) -> Result<SimListener, ProviderError> {
-        let key = self.world.with(|world| world.listen(address, token, backlog))?;
+        let (key, process) = self
+            .world
+            .with(|world| Ok((world.listen(address, token, backlog)?, world.process)))?;
         Ok(SimListener {
             world: self.world.clone(),
+            process,
             key,
         })
     }

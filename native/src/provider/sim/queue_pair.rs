@@ -32,6 +32,8 @@ pub(super) enum PairState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Posted,
+    /// The host has it; its acknowledgement is lost again and again.
+    Unacknowledged,
     /// Executed; its completion is in the queue, or a later one will stand for it.
     Executed,
 }
@@ -96,6 +98,23 @@ pub(super) struct ReceiveQueue {
     pub(super) domain: u64,
     capacity: u32,
     pub(super) posted: VecDeque<PostedReceive>,
+}
+
+impl QueuePair {
+    /// The send that is transmitted, acknowledged or flushed next. Over a link that loses acknowledgements the next ones
+    /// go out all the same.
+    fn next_send_index(&self, link: LinkState) -> Option<usize> {
+        let waits = |send: &PostedSend| match send.stage {
+            Stage::Posted => true,
+            Stage::Unacknowledged => self.state == PairState::Error || link != LinkState::LosesIncoming,
+            Stage::Executed => false,
+        };
+        self.sends.iter().position(waits)
+    }
+
+    fn next_send(&self, link: LinkState) -> Option<&PostedSend> {
+        self.next_send_index(link).map(|index| &self.sends[index])
+    }
 }
 
 impl World {
@@ -215,7 +234,7 @@ impl World {
         // were executed before the failure, so nobody can wait for them.
         let last_signaled = pair.sends.iter().rev().find(|send| send.request.signaled);
         let accountable = |age: u64| last_signaled.is_some_and(|last| age <= last.age);
-        let unposted = pair.sends.iter().filter(|send| send.stage == Stage::Posted);
+        let unposted = pair.sends.iter().filter(|send| send.stage != Stage::Executed);
         let unposted = unposted.filter(|send| accountable(send.age)).count();
         let unreaped = self.completion_queues[&pair.completion_queue].entries.iter();
         let unreaped = unreaped
@@ -460,22 +479,24 @@ impl World {
                 continue;
             }
             if let Some((age, _)) = pair.arriving.as_ref().and_then(|receive| receive.arrival.as_ref()) {
-                if device.carries_traffic() {
+                if device.receives() {
                     candidates.push(Candidate::Arrival(*age, *number));
                 }
             }
-            let Some(send) = pair.sends.iter().find(|send| send.stage == Stage::Posted) else {
+            let Some(send) = pair.next_send(device.link) else {
                 continue;
             };
             match pair.state {
                 PairState::Error => candidates.push(Candidate::Flush(send.age, *number)),
-                PairState::Ready if self.can_transmit(pair) => candidates.push(Candidate::Send(send.age, *number)),
+                PairState::Ready if self.can_transmit(pair, send) => {
+                    candidates.push(Candidate::Send(send.age, *number));
+                }
                 _ => {}
             }
         }
     }
 
-    fn can_transmit(&self, pair: &QueuePair) -> bool {
+    fn can_transmit(&self, pair: &QueuePair, send: &PostedSend) -> bool {
         let device = self.device(pair.device);
         let host_listens = pair
             .connection
@@ -484,7 +505,11 @@ impl World {
         match device.link {
             LinkState::Up => host_listens || pair.forced_error.is_some(),
             LinkState::Down => self.faults.transmit_while_down != TransmitWhileDown::Stuck,
-            LinkState::Silent => false,
+            // What the host sends back does not arrive.
+            LinkState::LosesIncoming => {
+                host_listens && !matches!(send.request.operation, SendOperation::RdmaRead { .. })
+            }
+            LinkState::Silent | LinkState::LosesOutgoing => false,
         }
     }
 
@@ -493,11 +518,17 @@ impl World {
             Some((per_mille, status)) if self.random.chance(per_mille) => Some(status),
             _ => None,
         };
+        let link = self.device(self.queue_pairs[&number].device).link;
+        let unacknowledged = link == LinkState::LosesIncoming;
         let pair = self.queue_pairs.get_mut(&number).expect("candidate");
-        let forced = pair.forced_error.take().or(random_error);
-        let (device, domain) = (pair.device, pair.domain);
-        let index = pair.sends.iter().position(|send| send.stage == Stage::Posted);
-        let index = index.expect("candidate");
+        let forced = if unacknowledged {
+            None
+        } else {
+            pair.forced_error.take().or(random_error)
+        };
+        let domain = pair.domain;
+        let index = pair.next_send_index(link).expect("candidate");
+        let arrived_before = pair.sends[index].stage == Stage::Unacknowledged;
         let (request, expected) = (pair.sends[index].request, pair.sends[index].fingerprint);
         let connection = pair.connection.expect("ready queue pairs have one");
         if !matches!(request.operation, SendOperation::RdmaRead { .. }) {
@@ -507,12 +538,12 @@ impl World {
             TransmitWhileDown::RetryExceeded => RETRY_EXCEEDED,
             _ => LOCAL_OPERATION_ERROR,
         };
-        let failure = forced.or((self.device(device).link == LinkState::Down).then_some(down_error));
+        let failure = forced.or((link == LinkState::Down).then_some(down_error));
         let delivered = failure.is_none() || {
             let host_listens = self.connections[&connection].host_state == HostState::Connected;
             host_listens && self.random.chance(self.faults.delivered_despite_error)
         };
-        let transferred = if delivered {
+        let transferred = if delivered && !arrived_before {
             self.transfer(connection, domain, &request)
         } else {
             Ok(())
@@ -520,8 +551,12 @@ impl World {
         let result = failure.map_or(transferred, Err);
         let fingerprint = self.fingerprint_of(domain, &request.sge).unwrap_or(expected);
         let pair = self.queue_pairs.get_mut(&number).expect("candidate");
-        pair.sends[index].stage = Stage::Executed;
         pair.sends[index].fingerprint = fingerprint;
+        if unacknowledged && result.is_ok() {
+            pair.sends[index].stage = Stage::Unacknowledged;
+            return;
+        }
+        pair.sends[index].stage = Stage::Executed;
         match result {
             Ok(()) if request.signaled => self.complete_send(number, index, CompletionStatus::Success),
             Ok(()) => {}
@@ -585,7 +620,7 @@ impl World {
     /// One unit of flushing: the oldest unexecuted send.
     pub(super) fn flush_one(&mut self, number: u32) {
         let pair = self.queue_pairs.get_mut(&number).expect("candidate");
-        let index = pair.sends.iter().position(|send| send.stage == Stage::Posted);
+        let index = pair.sends.iter().position(|send| send.stage != Stage::Executed);
         let index = index.expect("candidate");
         pair.sends[index].stage = Stage::Executed;
         self.complete_send(number, index, CompletionStatus::Flushed);
@@ -658,7 +693,7 @@ impl World {
                 && pair.state == PairState::Ready
                 && pair.arriving.is_none()
                 && has_receive
-                && self.device(pair.device).carries_traffic()
+                && self.device(pair.device).receives()
             {
                 candidates.push(Candidate::Capsule(*age, *key));
             }

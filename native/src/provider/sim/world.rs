@@ -19,6 +19,9 @@ use crate::provider::AsyncEvent;
 /// Steps after which `run_until_idle` gives up: something keeps making work for itself.
 const STEPS_MAX: usize = 10_000_000;
 
+/// Steps between two looks at connections that nobody will ask for again.
+const FORGET_EVERY: u64 = 256;
+
 /// Objects that exist now, for baseline checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LiveObjects {
@@ -95,6 +98,10 @@ pub(super) struct World {
     pub(super) plain_addresses: Vec<IpAddr>,
     pub(super) faults: Faults,
     pub(super) oracle: Oracle,
+    /// The engine's process: objects of an earlier one are gone, whoever still holds a handle.
+    pub(super) process: u64,
+    /// Reused from step to step.
+    candidates: Vec<Candidate>,
 }
 
 impl World {
@@ -124,6 +131,8 @@ impl World {
             plain_addresses: Vec::new(),
             faults: Faults::new(),
             oracle: Oracle::new(),
+            process: 0,
+            candidates: Vec::new(),
         }
     }
 
@@ -137,26 +146,28 @@ impl World {
         self.last_age
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
+    fn step(&mut self) -> bool {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
         self.queue_pair_candidates(&mut candidates);
         self.capsule_candidates(&mut candidates);
         self.message_candidates(&mut candidates);
-        candidates
-    }
-
-    fn step(&mut self) -> bool {
-        let candidates = self.candidates();
-        if candidates.is_empty() {
-            return false;
-        }
-        self.steps += 1;
-        let chosen = if self.in_order {
+        let chosen = if candidates.is_empty() {
+            None
+        } else if self.in_order {
             candidates.iter().copied().min_by_key(|candidate| candidate.age())
         } else {
             Some(candidates[self.random.below(candidates.len())])
         };
-        match chosen.expect("the list is not empty") {
+        self.candidates = candidates;
+        if chosen.is_none() {
+            return false;
+        }
+        self.steps += 1;
+        if self.steps % FORGET_EVERY == 0 {
+            self.forget_connections();
+        }
+        match chosen.expect("checked above") {
             Candidate::Send(_, number) => self.execute_send(number),
             Candidate::Flush(_, number) => self.flush_one(number),
             Candidate::Capsule(_, connection) => self.deliver_capsule(connection),
@@ -164,6 +175,20 @@ impl World {
             Candidate::Message(age) => self.deliver_message(age),
         }
         true
+    }
+
+    fn kill_process(&mut self) {
+        self.process += 1;
+        self.queue_pairs.clear();
+        self.completion_queues.clear();
+        self.receive_queues.clear();
+        self.regions.clear();
+        self.domains.clear();
+        for device in self.devices.values_mut() {
+            device.open = 0;
+            while device.take_async_event().is_some() {}
+        }
+        self.close_identifiers();
     }
 
     fn live_objects(&self) -> LiveObjects {
@@ -432,7 +457,18 @@ impl SimWorld {
 
     /// Fails every call until called again with `None`.
     pub fn fail_always(&self, point: FaultPoint, errno: Option<i32>) {
-        self.with(|world| world.faults.fail_always(point, errno));
+        self.with(|world| match errno {
+            Some(errno) => world.faults.fail_calls_from(point, 1, errno),
+            None => world.faults.fail_no_more(point),
+        });
+    }
+
+    /// Fails every call from one of the next on (1 is the next one), until [`SimWorld::fail_always`] ends it.
+    ///
+    /// # Panics
+    /// If `calls_from_now` is 0.
+    pub fn fail_calls_from(&self, point: FaultPoint, calls_from_now: u64, errno: i32) {
+        self.with(|world| world.faults.fail_calls_from(point, calls_from_now, errno));
     }
 
     /// Disarms everything that is armed for calls, sends and connection manager events.
@@ -449,6 +485,23 @@ impl SimWorld {
     /// The next chain of sends is posted only up to `posted` requests, then fails.
     pub fn fail_sends_after(&self, posted: usize, errno: i32) {
         self.with(|world| world.faults.partial_send = Some((posted, errno)));
+    }
+
+    /// A queue pair of this device goes to error, and the device reports it (`QP_FATAL`). `nth` chooses among those there
+    /// are. False: there is none.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn fail_queue_pair(&self, device: &str, nth: usize) -> bool {
+        self.with_device(device, |world, key| {
+            let numbers = world.queue_pairs_of(key);
+            let Some(number) = numbers.get(nth % numbers.len().max(1)) else {
+                return false;
+            };
+            world.queue_pair_to_error(*number);
+            world.device_mut(key).notify(AsyncEvent::QueuePairFatal(*number));
+            true
+        })
     }
 
     /// The next send of this queue pair completes with this `ibv_wc_status`.
@@ -491,12 +544,24 @@ impl SimWorld {
         self.with(|world| world.faults.duplicate_next.insert(kind, count));
     }
 
-    /// Holds connection manager events back until called with `false`.
+    /// Holds connection manager events back until called with `false`, but for requests.
     pub fn hold_events(&self, hold: bool) {
         self.with(|world| {
             world.faults.hold_events = hold;
             world.signal_events();
         });
+    }
+
+    /// Puts the connection manager events that wait in another order. Only a request stays before what else there is
+    /// of its connection: its identifier does not exist before it is taken.
+    pub fn reorder_events(&self) {
+        self.with(World::reorder_events);
+    }
+
+    /// The engine's process is killed: the kernel takes back everything it held, and says so to connected hosts where
+    /// the link is up. Handles that are dropped later find nothing any more.
+    pub fn kill_process(&self) {
+        self.with(World::kill_process);
     }
 
     /// What a send does while the link is down; as rxe by default.

@@ -1,0 +1,134 @@
+//! Makes a failing run shorter: fewer stimuli, fewer hosts, fewer steps, as long as it fails in the same way.
+
+use std::time::{Duration, Instant};
+
+use crate::run::Plan;
+use crate::stimulus::Planned;
+use crate::verdict::{Outcome, run};
+
+/// The shortest failing run found.
+#[derive(Debug, Clone)]
+pub struct Shrunk {
+    pub plan: Plan,
+    pub outcome: Outcome,
+    /// Runs it took.
+    pub tries: usize,
+}
+
+struct Search {
+    kind: String,
+    best: Plan,
+    outcome: Outcome,
+    deadline: Instant,
+    tries: usize,
+}
+
+impl Search {
+    fn time_is_up(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// Takes the plan over if it fails in the same way.
+    fn accepts(&mut self, plan: Plan) -> bool {
+        self.tries += 1;
+        let outcome = run(&plan);
+        let same = outcome
+            .violation
+            .as_ref()
+            .is_some_and(|violation| violation.kind == self.kind);
+        if same {
+            self.best = plan;
+            self.outcome = outcome;
+            self.cut_after_failure();
+        }
+        same
+    }
+
+    /// What is planned for later than the failure does not matter.
+    fn cut_after_failure(&mut self) {
+        let failed_at = self.outcome.violation.as_ref().map_or(u64::MAX, |violation| violation.step);
+        self.best.steps = self.best.steps.min(failed_at + 1);
+        if let Some(stimuli) = &mut self.best.stimuli {
+            stimuli.retain(|planned| planned.step <= failed_at);
+        }
+    }
+
+    fn stimuli(&self) -> Vec<Planned> {
+        self.best.stimuli.clone().unwrap_or_default()
+    }
+
+    /// Leaves out ever smaller parts of the stimuli.
+    fn fewer_stimuli(&mut self) {
+        let mut part = self.stimuli().len().div_ceil(2);
+        while part > 0 && !self.time_is_up() {
+            let mut from = 0;
+            while from < self.stimuli().len() && !self.time_is_up() {
+                let mut fewer = self.stimuli();
+                fewer.drain(from..(from + part).min(fewer.len()));
+                let plan = Plan {
+                    stimuli: Some(fewer),
+                    ..self.best.clone()
+                };
+                if !self.accepts(plan) {
+                    from += part;
+                }
+            }
+            part = if part == 1 { 0 } else { part.div_ceil(2) };
+        }
+    }
+
+    fn fewer_hosts(&mut self, hosts: usize) {
+        for host in 0..hosts {
+            if self.time_is_up() || self.best.without_hosts.len() + 1 >= hosts {
+                return;
+            }
+            let mut plan = self.best.clone();
+            plan.without_hosts.push(host);
+            self.accepts(plan);
+        }
+    }
+
+    /// For what is only noticed after the trouble: as little of it as will do.
+    fn fewer_steps(&mut self) {
+        let last = self.stimuli().last().map_or(0, |planned| planned.step);
+        for steps in [last + 1, last + 1000, last + 10_000] {
+            if steps < self.best.steps && !self.time_is_up() {
+                let plan = Plan {
+                    steps,
+                    ..self.best.clone()
+                };
+                if self.accepts(plan) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Looks for a shorter run than the one that ended in `outcome`, for at most so long.
+///
+/// # Panics
+/// If the run did not fail.
+pub fn shrink(plan: &Plan, outcome: &Outcome, hosts: usize, at_most: Duration) -> Shrunk {
+    let violation = outcome.violation.as_ref().expect("only a failing run is shrunk");
+    let mut search = Search {
+        kind: violation.kind.clone(),
+        best: Plan {
+            stimuli: Some(outcome.stimuli.clone()),
+            ..plan.clone()
+        },
+        outcome: outcome.clone(),
+        deadline: Instant::now() + at_most,
+        tries: 0,
+    };
+    search.cut_after_failure();
+    search.fewer_stimuli();
+    search.fewer_steps();
+    search.fewer_hosts(hosts);
+    search.fewer_stimuli();
+    Shrunk {
+        plan: search.best,
+        outcome: search.outcome,
+        tries: search.tries,
+    }
+}
