@@ -1,7 +1,7 @@
 // The project's commands, run by run.mjs under Node.js 24.
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { join, resolve } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
 import { killChildren, runLogged, runVisible, tail } from './child.ts';
 import {
   buildNative,
@@ -12,6 +12,7 @@ import {
   rustFormatStage,
   rustUnitStage,
   simulationStage,
+  simulator,
   toolchainStage,
 } from './native.ts';
 import { cacheDirectory, makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
@@ -113,19 +114,21 @@ program
 
 program
   .command('simulate')
-  .description('run the simulation: fixed seeds and a fresh one, or only the given one')
-  .addOption(new Option('--seed <seed>', 'only this seed').argParser(naturalNumber).conflicts('seeds'))
-  .option('--seeds <count>', 'number of fixed seeds', naturalNumber)
+  .description('run the simulation: the fixed seeds and a fresh one, or those that are asked for')
+  .option('--seeds <count>', 'so many seeds', naturalNumber)
+  .option('--seed <seed>', 'the first seed; alone: only this one', naturalNumber)
   .option('--steps <count>', 'steps of trouble in each run', naturalNumber)
-  .action(async (options: { seed?: string; seeds?: string; steps?: string }) => {
+  .option('--report <file>', 'write what happened as JSON', (file) => resolve(file))
+  .option('--threads <count>', 'default: as many as there are processors', naturalNumber)
+  .option('--stimuli <numbers>', 'of what went wrong in the whole run only these')
+  .option('--stop-after <steps>', 'the trouble ends after so many steps', naturalNumber)
+  .option('--without-hosts <numbers>', 'hosts that do nothing')
+  .option('--shrink-seconds <count>', 'time to spend on making a failing run shorter', naturalNumber)
+  .option('--fault <name>', 'build in a deliberate fault')
+  .action(async (options: Record<string, string>) => {
     await ensureNativeToolchain(join(makeLogDirectory('simulate', new Date()), 'set-up.log'));
-    const env = cargoEnvironment();
-    if (options.seed !== undefined) env['WEIR_SIM_SEED'] = options.seed;
-    if (options.seeds !== undefined) env['WEIR_SIM_SEEDS'] = options.seeds;
-    if (options.steps !== undefined) env['WEIR_SIM_STEPS'] = options.steps;
-    process.exitCode = await runVisible(cargo('test', '--locked', '--release', '--test', 'simulation'), {
-      env,
-    });
+    const given = Object.entries(options).flatMap(([name, value]) => [optionName(name), value]);
+    process.exitCode = await runVisible([...simulator, '--', ...given], { env: cargoEnvironment() });
   });
 
 program
@@ -172,6 +175,11 @@ program
     const env = { ...cargoEnvironment(), CARGO_TARGET_DIR: join(cacheDirectory(), 'cargo-target-mutants') };
     process.exitCode = await runVisible(argv, { env });
   });
+
+/** `stopAfter` → `--stop-after`, as it was given. */
+function optionName(name: string): string {
+  return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
 
 /** Passed on as text: seeds have 64 bits. */
 function naturalNumber(text: string): string {

@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { runLogged, tail } from './child.ts';
 import { cargoTargetDirectory, nativeLibraryPath } from './paths.ts';
-import { tallyLibtest } from './results.ts';
+import { addTallies, tallyLibtest } from './results.ts';
 import { commandStage, type Stage } from './stages.ts';
 import { ensureNativeToolchain } from './toolchain.ts';
 
@@ -41,7 +41,7 @@ export const rustFormatStage = commandStage('rust format', cargo('fmt', '--check
 /** clippy over everything, tests too; a warning is an error. */
 export const clippyStage = commandStage(
   'rust lint',
-  cargo('clippy', '--locked', '--all-targets', '--', '-D', 'warnings'),
+  cargo('clippy', '--locked', '--all-targets', '--features', 'simulation', '--', '-D', 'warnings'),
   { needs, env: cargoEnvironment(), timeoutSeconds: buildTimeoutSeconds },
 );
 
@@ -49,17 +49,37 @@ export const clippyStage = commandStage(
 export const rustUnitStage = cargoTestStage('rust unit tests', ['--lib']);
 
 /**
- * The simulations and every other test program in native/tests: the fixed seeds, and a fresh one that is printed so
- * that `npm run simulate -- --seed N` can repeat it.
+ * The simulator (native/tests/simulation): the core with the simulator's hooks, optimised and with every assertion. What
+ * follows `--` is the simulator's.
+ */
+export const simulator = cargo(
+  'test',
+  '--locked',
+  '--profile',
+  'simulation',
+  '--features',
+  'simulation',
+  '--test',
+  'simulation',
+);
+
+/**
+ * The simulation: the fixed seeds, and a fresh one that is printed so that `npm run simulate -- --seed N` can repeat it;
+ * coverage of the lifecycle; the simulator's own tests. Then every other test program in native/tests.
  */
 export const simulationStage: Stage = {
   name: 'simulation',
   needs,
   async run(logFile) {
-    const tally = await cargoTestStage('simulation', ['--test', '*']).run(logFile);
-    for (const line of tail(logFile, Number.MAX_SAFE_INTEGER).match(/^simulation: .*$/gm) ?? [])
-      console.log(`  ${line}`);
-    return tally;
+    const exitCode = await runLogged([...simulator, '--', '--check'], logFile, {
+      env: cargoEnvironment(),
+      timeoutSeconds: testTimeoutSeconds,
+    });
+    const output = tail(logFile, Number.MAX_SAFE_INTEGER);
+    for (const line of output.match(/^simulation: .*$/gm) ?? []) console.log(`  ${line}`);
+    // Without the simulator's feature cargo leaves the simulator out of "every test program".
+    const others = await cargoTestStage('simulation', ['--test', '*']).run(`${logFile}.others`);
+    return addTallies([tallyLibtest(output, exitCode), others]);
   },
 };
 

@@ -4,12 +4,24 @@
 use std::ops::{Index, IndexMut};
 
 use crate::engine::messages::Handle;
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 #[derive(Debug)]
 struct Slot<T> {
     /// Generation of the value that is here, or of the next one.
     generation: u32,
     value: Option<T>,
+}
+
+impl<T> Slot<T> {
+    fn is_named_by(&self, handle: Handle) -> bool {
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::StaleHandleFollowed.is_built_in() {
+            return true;
+        }
+        self.generation == handle.generation
+    }
 }
 
 /// Values in slots with generations. Inserting allocates only beyond the reserved room.
@@ -73,7 +85,7 @@ impl<T> Table<T> {
     /// Takes a value out; its handle is stale from now on.
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
         let entry = self.slots.get_mut(handle.slot as usize)?;
-        if entry.generation != handle.generation {
+        if !entry.is_named_by(handle) {
             return None;
         }
         let value = entry.value.take()?;
@@ -86,7 +98,7 @@ impl<T> Table<T> {
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<&T> {
         let entry = self.slots.get(handle.slot as usize)?;
-        if entry.generation == handle.generation {
+        if entry.is_named_by(handle) {
             entry.value.as_ref()
         } else {
             None
@@ -97,7 +109,7 @@ impl<T> Table<T> {
     #[must_use]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
         let entry = self.slots.get_mut(handle.slot as usize)?;
-        if entry.generation == handle.generation {
+        if entry.is_named_by(handle) {
             entry.value.as_mut()
         } else {
             None

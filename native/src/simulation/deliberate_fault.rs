@@ -28,7 +28,7 @@ pub enum DeliberateFault {
     AcknowledgedTooEarly,
     /// A write that was to be durable is only written.
     DurabilityForgotten,
-    /// What arrived for an earlier epoch's queue pair is not told apart: the port resumes without its pollers.
+    /// The link comes back within the hold time, and pollers are not told.
     ResumeForgotten,
 }
 
@@ -48,6 +48,12 @@ impl DeliberateFault {
         Self::DurabilityForgotten,
         Self::ResumeForgotten,
     ];
+
+    /// Whether it is built in, on this thread.
+    #[must_use]
+    pub fn is_built_in(self) -> bool {
+        BUILT_IN.get() == Some(self)
+    }
 }
 
 thread_local! {
@@ -57,10 +63,4 @@ thread_local! {
 /// Builds a fault into everything that runs on this thread, or takes it out again.
 pub fn build_in(fault: Option<DeliberateFault>) {
     BUILT_IN.set(fault);
-}
-
-/// Whether this fault is built in.
-#[must_use]
-pub fn is_built_in(fault: DeliberateFault) -> bool {
-    BUILT_IN.get() == Some(fault)
 }

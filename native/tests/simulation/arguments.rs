@@ -38,7 +38,8 @@ pub struct Arguments {
 }
 
 fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{name} {text}: a natural number is expected"))
+    text.parse()
+        .map_err(|_| format!("{name} {text}: a natural number is expected"))
 }
 
 fn list(name: &str, text: &str) -> Result<Vec<usize>, String> {
@@ -79,8 +80,11 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--without-hosts" => parsed.without_hosts = list(&name, &value)?,
             "--shrink-seconds" => parsed.shrinking = Some(Duration::from_secs(number(&name, &value)?)),
             "--fault" => {
-                let known = DeliberateFault::ALL.into_iter().find(|fault| format!("{fault:?}") == value);
-                parsed.fault = Some(known.ok_or_else(|| format!("no fault {value}; there are {:?}", DeliberateFault::ALL))?);
+                let known = DeliberateFault::ALL
+                    .into_iter()
+                    .find(|fault| format!("{fault:?}") == value);
+                parsed.fault =
+                    Some(known.ok_or_else(|| format!("no fault {value}; there are {:?}", DeliberateFault::ALL))?);
             }
             _ => return Err(format!("{name} is not an option")),
         }

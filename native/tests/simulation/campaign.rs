@@ -111,12 +111,17 @@ fn conduct_one(campaign: &Campaign, plan: &Plan, results: &Mutex<Results>, steps
     steps.fetch_add(outcome.steps, Ordering::Relaxed);
     let failed = outcome.violation.clone().map(|violation| {
         if !campaign.quiet {
-            println!("simulation: seed {}: {}: {}", plan.seed, violation.kind, violation.message);
+            println!(
+                "simulation: seed {}: {}: {}",
+                plan.seed, violation.kind, violation.message
+            );
         }
         let hosts = Machine::new(plan.seed).0.hosts.len();
-        let shrunk =
-            (!campaign.shrinking.is_zero()).then(|| shrink(plan, &outcome, hosts, campaign.shrinking));
-        let left = shrunk.as_ref().and_then(|shrunk| shrunk.plan.stimuli.clone()).unwrap_or_default();
+        let shrunk = (!campaign.shrinking.is_zero()).then(|| shrink(plan, &outcome, hosts, campaign.shrinking));
+        let left = shrunk
+            .as_ref()
+            .and_then(|shrunk| shrunk.plan.stimuli.clone())
+            .unwrap_or_default();
         let kept = (0..outcome.stimuli.len())
             .filter(|index| left.contains(&outcome.stimuli[*index]))
             .collect();
@@ -168,12 +173,24 @@ pub fn explain(failed: &Failed) -> String {
         }
     }
     lines.push("what happened last:".to_owned());
-    lines.extend(violation.log.iter().rev().take(40).rev().map(|line| format!("  {line:.220}")));
+    lines.extend(
+        violation
+            .log
+            .iter()
+            .rev()
+            .take(40)
+            .rev()
+            .map(|line| format!("  {line:.220}")),
+    );
     lines.push("see it again with".to_owned());
     lines.push(format!("  {base}"));
     if let Some(shrunk) = &failed.shrunk {
         let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let mut short = format!("  {base} --stop-after {} --stimuli {}", shrunk.plan.steps, list(&failed.kept));
+        let mut short = format!(
+            "  {base} --stop-after {} --stimuli {}",
+            shrunk.plan.steps,
+            list(&failed.kept)
+        );
         if !shrunk.plan.without_hosts.is_empty() {
             short += &format!(" --without-hosts {}", list(&shrunk.plan.without_hosts));
         }
@@ -218,7 +235,12 @@ pub fn report(campaign: &Campaign, results: &Results) -> Value {
         .collect();
     let stimuli: serde_json::Map<String, Value> = Stimulus::NAMES
         .iter()
-        .map(|name| ((*name).to_owned(), json!(results.stimuli.get(name).copied().unwrap_or(0))))
+        .map(|name| {
+            (
+                (*name).to_owned(),
+                json!(results.stimuli.get(name).copied().unwrap_or(0)),
+            )
+        })
         .collect();
     let (possible, met) = lifecycle_coverage::counts(&results.pairs);
     json!({

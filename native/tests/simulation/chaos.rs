@@ -1,5 +1,6 @@
 //! Chooses what goes wrong, by a seed and aimed at ports that are just changing; or repeats a list.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use weir_core::provider::AsyncEvent;
@@ -38,61 +39,217 @@ const LOSABLE: [EventKind; 4] = [
 /// Phases that pass: what happens just then is what is seldom tried.
 const PASSING: [&str; 6] = ["Arming", "Degraded", "Holding", "Draining", "Quarantined", "Failed"];
 
-/// So long that it is found out before it is over.
-const MANAGEMENT_DEAD_AT_LEAST: Duration = Duration::from_secs(15);
-
 /// Storage hangs longer than drains wait.
 const STORAGE_HANGS: (u64, u64) = (3_000, 12_000);
 
 /// How much more often something goes wrong while a port is in such a phase.
 const AIM: u64 = 6;
 
+/// A look in so many begins an act: several things in a row that together lead where one alone seldom does.
+const ACTS_PER_MILLE: u64 = 3;
+
+/// The last act begins when so many steps are left.
+const LAST_ACT_STEPS: u64 = 30_000;
+
 /// The source of trouble.
 #[derive(Debug)]
 pub enum Chaos {
-    /// By a seed: trouble of 1000 looks.
-    Seeded { random: Random, per_mille: u64 },
+    /// By a seed.
+    Seeded(Seeded),
     /// What was planned, in order.
     Repeated(std::vec::IntoIter<Planned>),
 }
 
+/// See [`Chaos::Seeded`].
+#[derive(Debug)]
+pub struct Seeded {
+    random: Random,
+    /// Trouble of 1000 looks.
+    per_mille: u64,
+    steps: u64,
+    /// The rest of an act, and when it is due.
+    act: VecDeque<(Duration, Stimulus)>,
+    last_act_begun: bool,
+    /// An act goes on: nothing else happens until then.
+    act_ends: Duration,
+}
+
+/// What trouble goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    pub step: u64,
+    pub now: Duration,
+    pub machine: &'a Machine,
+    /// Names and phases of the ports.
+    pub phases: &'a [(String, &'static str)],
+}
+
 impl Chaos {
-    /// Trouble of a seed.
-    pub fn seeded(seed: u64) -> Self {
+    /// Trouble of a seed for so many steps.
+    pub fn seeded(seed: u64, steps: u64) -> Self {
         let mut random = Random::new(seed, "chaos");
-        let per_mille = random.pick(&[20, 40, 80, 120]);
-        Self::Seeded { random, per_mille }
+        let per_mille = random.pick(&[5, 20, 60, 120]);
+        Self::Seeded(Seeded {
+            random,
+            per_mille,
+            steps,
+            act: VecDeque::new(),
+            last_act_begun: false,
+            act_ends: Duration::ZERO,
+        })
     }
 
-    /// What happens at this step, if anything. `phases` are those of the ports.
-    pub fn choose(&mut self, step: u64, machine: &Machine, phases: &[(String, &'static str)]) -> Option<Stimulus> {
+    /// What happens at this step, if anything.
+    pub fn choose(&mut self, look: &Look<'_>) -> Option<Stimulus> {
         match self {
             Self::Repeated(planned) => {
                 let next = planned.as_slice().first()?;
-                assert!(next.step >= step, "a repeated run meets every step of its plan");
-                if next.step == step {
+                assert!(next.step >= look.step, "a repeated run meets every step of its plan");
+                if next.step == look.step {
                     planned.next().map(|planned| planned.stimulus)
                 } else {
                     None
                 }
             }
-            Self::Seeded { random, per_mille } => {
-                let passing: Vec<usize> = phases
-                    .iter()
-                    .filter(|(_, phase)| PASSING.contains(phase))
-                    .filter_map(|(name, _)| machine.ports.iter().position(|port| port.name == *name))
-                    .collect();
-                let odds = if passing.is_empty() { *per_mille } else { *per_mille * AIM };
-                if !random.chance(odds.min(1000)) {
-                    return None;
+            Self::Seeded(seeded) => seeded.choose(look),
+        }
+    }
+}
+
+impl Seeded {
+    fn choose(&mut self, look: &Look<'_>) -> Option<Stimulus> {
+        if let Some((due, _)) = self.act.front() {
+            if *due <= look.now {
+                return self.act.pop_front().map(|(_, stimulus)| stimulus);
+            }
+        } else if !self.last_act_begun && look.step + LAST_ACT_STEPS >= self.steps {
+            // What is only wrong once all is over must not be hidden by a later flap.
+            self.last_act_begun = true;
+            self.begin_act(look, |random| random.below(2));
+        } else if look.now >= self.act_ends && self.random.chance(ACTS_PER_MILLE) {
+            self.begin_act(look, |random| random.pick(&[0, 1, 2, 2, 2, 3, 4, 5]));
+        }
+        if look.now < self.act_ends {
+            return None;
+        }
+        let random = &mut self.random;
+        let passing: Vec<usize> = look
+            .phases
+            .iter()
+            .filter(|(_, phase)| PASSING.contains(phase))
+            .filter_map(|(name, _)| look.machine.ports.iter().position(|port| port.name == *name))
+            .collect();
+        let aim = if passing.is_empty() { 1 } else { AIM };
+        if self.last_act_begun || !random.chance((self.per_mille * aim).min(1000)) {
+            return None;
+        }
+        if !passing.is_empty() && random.chance(600) {
+            let port = random.pick(&passing);
+            return Some(strike(random, look.machine, port));
+        }
+        Some(anything(random, look.machine))
+    }
+
+    fn begin_act(&mut self, look: &Look<'_>, which: impl FnOnce(&mut Random) -> u64) {
+        let which = which(&mut self.random);
+        let random = &mut self.random;
+        let nic = random.below(look.machine.nics.len() as u64) as usize;
+        let mut at = look.now;
+        let mut then = |after_ms: u64, stimulus: Stimulus| {
+            at += Duration::from_millis(after_ms);
+            self.act.push_back((at, stimulus));
+        };
+        let ms = Duration::from_millis;
+        let hang = |milliseconds| Stimulus::Storage {
+            mood: Mood {
+                stuck_per_mille: 1000,
+                ..Mood::CALM
+            },
+            lasts: ms(milliseconds),
+        };
+        let down = |milliseconds| Stimulus::LinkDown {
+            nic,
+            lasts: ms(milliseconds),
+        };
+        let no_memory = |after, milliseconds| Stimulus::RegistrationFails {
+            after,
+            lasts: ms(milliseconds),
+        };
+        let mut goes_on = Duration::ZERO;
+        match which {
+            // A port whose link comes back finds no memory for a while.
+            0 => {
+                let outage = random.between(500, 4000);
+                goes_on = ms(5000);
+                then(0, down(outage));
+                then(
+                    outage - 100,
+                    no_memory(random.between(1, 3), random.between(1000, 6000)),
+                );
+            }
+            // An outage longer than a keep-alive timeout: ridden through, or not.
+            1 => {
+                goes_on = ms(9000);
+                then(0, down(random.between(7000, 8500)));
+            }
+            // Work that finishes after its epoch, while the next one comes, holds, drains or lacks memory.
+            2 => {
+                let hangs = random.between(6000, 9000);
+                then(0, hang(hangs));
+                then(200, Stimulus::HostsReconnect { nic });
+                then(100, queue_error(random, nic));
+                goes_on = ms(2000);
+                let last = match random.below(4) {
+                    0 => down(4000),
+                    1 => queue_error(random, nic),
+                    2 => Stimulus::DeviceFatal {
+                        nic,
+                        silent_death: false,
+                        lasts: ms(4000),
+                    },
+                    _ => no_memory(random.between(4, 20), 4000),
+                };
+                if matches!(last, Stimulus::RegistrationFails { .. }) {
+                    then(hangs - 2500, last);
+                    then(100, queue_error(random, nic));
+                } else {
+                    then(hangs - random.between(350, 1400), last);
                 }
-                if !passing.is_empty() && random.chance(600) {
-                    let port = random.pick(&passing);
-                    return Some(strike(random, machine, port));
-                }
-                Some(anything(random, machine))
+            }
+            // The management queue pair dies while the port comes up, with all of its memory or part of it.
+            3 => {
+                then(0, no_memory(random.between(4, 18), random.between(8000, 14_000)));
+                goes_on = ms(10_000);
+                then(0, queue_error(random, nic));
+                then(
+                    random.between(0, 20),
+                    Stimulus::ManagementDead {
+                        nic,
+                        outage: false,
+                        lasts: ms(random.between(9000, 30_000)),
+                    },
+                );
+            }
+            // The same in an outage, for so long that the port looks again.
+            4 => {
+                goes_on = ms(20_000);
+                then(
+                    0,
+                    Stimulus::ManagementDead {
+                        nic,
+                        outage: true,
+                        lasts: ms(random.between(20_000, 40_000)),
+                    },
+                );
+            }
+            // Hosts come while a port goes.
+            _ => {
+                then(0, hang(random.between(50, 1500)));
+                then(random.between(1, 30), queue_error(random, nic));
+                then(random.between(0, 10), Stimulus::HostsReconnect { nic });
             }
         }
+        self.act_ends = at + goes_on;
     }
 }
 
@@ -106,10 +263,7 @@ fn strike(random: &mut Random, machine: &Machine, port: usize) -> Stimulus {
     let nic = machine.ports[port].nic;
     let lasts = duration(random);
     match random.below(18) {
-        16 => Stimulus::ManagementDead {
-            nic,
-            lasts: lasts + MANAGEMENT_DEAD_AT_LEAST,
-        },
+        16 => Stimulus::HostsReconnect { nic },
         17 => Stimulus::RegistrationFails {
             after: random.between(1, 24),
             lasts,
@@ -119,7 +273,11 @@ fn strike(random: &mut Random, machine: &Machine, port: usize) -> Stimulus {
         5 => Stimulus::AddressLost { nic, lasts },
         6 => Stimulus::AddressMoved { nic, lasts },
         7 => Stimulus::AddressFlap { nic },
-        8 => Stimulus::DeviceRemoved { nic, lasts },
+        8 => Stimulus::DeviceRemoved {
+            nic,
+            reported: random.chance(400),
+            lasts,
+        },
         9 => Stimulus::DeviceFatal {
             nic,
             silent_death: random.chance(300),
@@ -162,16 +320,17 @@ fn anything(random: &mut Random, machine: &Machine) -> Stimulus {
         30..35 => Stimulus::AddressLost { nic, lasts },
         35..38 => Stimulus::AddressMoved { nic, lasts },
         38..40 => Stimulus::AddressFlap { nic },
-        40..43 => Stimulus::DeviceRemoved { nic, lasts },
+        40..43 => Stimulus::DeviceRemoved {
+            nic,
+            reported: random.chance(400),
+            lasts,
+        },
         43..46 => Stimulus::DeviceFatal {
             nic,
             silent_death: random.chance(300),
             lasts,
         },
-        46 => Stimulus::ManagementDead {
-            nic,
-            lasts: lasts + MANAGEMENT_DEAD_AT_LEAST,
-        },
+        46 => Stimulus::HostsReconnect { nic },
         47..49 => Stimulus::QueuePairFatal {
             nic,
             nth: random.below(16) as usize,
@@ -254,9 +413,7 @@ fn anything(random: &mut Random, machine: &Machine) -> Stimulus {
         },
         93 => Stimulus::Apply(Change::Namespace),
         94 => Stimulus::Apply(Change::Pollers(random.between(1, 3))),
-        95 => Stimulus::Apply(Change::Listener(
-            random.below(machine.ports.len() as u64) as usize
-        )),
+        95 => Stimulus::Apply(Change::Listener(random.below(machine.ports.len() as u64) as usize)),
         96 => Stimulus::Apply(Change::LargeBuffers(random.between(4, 8))),
         _ => Stimulus::Restart {
             killed: random.chance(500),

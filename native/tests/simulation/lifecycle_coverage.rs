@@ -43,7 +43,9 @@ pub fn impossible(phase: &str, event: &str) -> Option<&'static str> {
         }
         ("LinkDown", "Holding") => Some("said once per outage; a port holds because it was said"),
         ("DeviceFatal", "Down") => Some("a port that is down has no device open, so none reports to it"),
-        ("Tick", "Serving") => Some("a port that serves waits for nothing"),
+        ("ManagementQueuePairDead", phase) if !matches!(phase, "Arming" | "Serving" | "Degraded") => {
+            Some("looked for only where hosts are to connect, or before that once it was dead; over with the phase")
+        }
         ("Armed" | "ArmedPartly" | "ArmFailed", phase) if phase != "Arming" => {
             Some("an attempt to arm is abandoned in the step in which its phase ends")
         }
@@ -70,7 +72,9 @@ pub fn problems(pairs: &Pairs) -> Vec<String> {
             match impossible(phase, event) {
                 None if met == 0 => problems.push(format!("{event} in {phase} was never met")),
                 Some(reason) if met > 0 => {
-                    problems.push(format!("{event} in {phase} was met {met} times, but cannot happen: {reason}"));
+                    problems.push(format!(
+                        "{event} in {phase} was met {met} times, but cannot happen: {reason}"
+                    ));
                 }
                 _ => {}
             }

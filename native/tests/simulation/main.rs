@@ -46,9 +46,9 @@ use campaign::{Campaign, Results, conduct, explain, report};
 use run::Plan;
 
 /// Fixed seeds unless told otherwise.
-pub const SEEDS: u64 = 80;
+pub const SEEDS: u64 = 120;
 /// Steps of trouble of each unless told otherwise: together more than ten million.
-pub const STEPS: u64 = 130_000;
+pub const STEPS: u64 = 150_000;
 /// Time to spend on making a failing run shorter.
 const SHRINKING: Duration = Duration::from_secs(60);
 
@@ -59,7 +59,8 @@ fn fresh_seed() -> u64 {
     u64::from(clock.subsec_nanos()) << 20 | clock.as_secs() & 0xf_ffff
 }
 
-fn threads() -> usize {
+/// Threads to run on.
+pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
@@ -73,7 +74,9 @@ fn plans(arguments: &Arguments) -> Vec<Plan> {
         ..Plan::default()
     };
     match (arguments.seed, arguments.seeds) {
-        (Some(seed), count) => (0..count.unwrap_or(1)).map(|next| plan(seed.wrapping_add(next))).collect(),
+        (Some(seed), count) => (0..count.unwrap_or(1))
+            .map(|next| plan(seed.wrapping_add(next)))
+            .collect(),
         (None, Some(count)) => (1..=count).map(plan).collect(),
         (None, None) => {
             let fresh = fresh_seed();
@@ -94,7 +97,9 @@ fn with_fewer_stimuli(plan: Plan, arguments: &Arguments) -> Plan {
         ..plan.clone()
     });
     let stimuli = whole.stimuli.into_iter().enumerate();
-    let stimuli = stimuli.filter(|(index, _)| kept.contains(index)).map(|(_, planned)| planned);
+    let stimuli = stimuli
+        .filter(|(index, _)| kept.contains(index))
+        .map(|(_, planned)| planned);
     Plan {
         steps: arguments.stop_after.unwrap_or(plan.steps),
         stimuli: Some(stimuli.collect()),
@@ -103,7 +108,9 @@ fn with_fewer_stimuli(plan: Plan, arguments: &Arguments) -> Plan {
 }
 
 fn campaign_of(arguments: &Arguments) -> Campaign {
-    let plans = plans(arguments).into_iter().map(|plan| with_fewer_stimuli(plan, arguments));
+    let plans = plans(arguments)
+        .into_iter()
+        .map(|plan| with_fewer_stimuli(plan, arguments));
     Campaign {
         plans: plans.collect(),
         threads: arguments.threads.unwrap_or_else(threads),

@@ -12,7 +12,7 @@ use weir_core::engine::control::events::{Event, Report};
 use weir_core::link::scripted::ScriptedLinks;
 use weir_core::provider::sim::{InterruptedReceive, LiveObjects, SimDeviceSpec, SimWorld, TransmitWhileDown};
 
-use crate::chaos::Chaos;
+use crate::chaos::{Chaos, Look};
 use crate::hostile::HostileHost;
 use crate::machine::{Machine, namespace_path};
 use crate::stimulus::{Planned, Stimulus};
@@ -167,7 +167,7 @@ impl Run {
         );
         target.apply(&machine.spec(&wishes));
         let chaos = match plan.stimuli {
-            None => Chaos::seeded(seed),
+            None => Chaos::seeded(seed, plan.steps),
             Some(planned) => Chaos::Repeated(planned.into_iter()),
         };
         Self {
@@ -197,8 +197,8 @@ impl Run {
                 38..62 => self.step_host(io, now),
                 62..74 => self.step_control(now),
                 74..91 => self.step_poller(now),
-                91..98 => self.step_clock(),
-                98 => self.step_trouble(),
+                91..97 => self.step_clock(),
+                97..99 => self.step_trouble(),
                 _ => self.step_other(),
             };
             if acted {
@@ -261,7 +261,13 @@ impl Run {
         }
         let phases = self.target.phases();
         let step = self.summary.steps;
-        let Some(stimulus) = self.chaos.choose(step, &self.machine, &phases) else {
+        let look = Look {
+            step,
+            now: self.target.now(),
+            machine: &self.machine,
+            phases: &phases,
+        };
+        let Some(stimulus) = self.chaos.choose(&look) else {
             return true;
         };
         self.target.note(&format!("-- {stimulus:?}"));
@@ -361,17 +367,20 @@ impl Run {
             .present()
             .map(|host| {
                 format!(
-                    "{} live {} in flight {}",
+                    "{} live {} gone {} in flight {}",
                     host.settings().nqn,
                     host.is_live(),
+                    host.is_gone(),
                     host.io_in_flight()
                 )
             })
             .collect();
         format!(
-            "{:?}; {waiting:?}; {:?}",
+            "{:?}; {waiting:?}; {:?}; associations and requests {:?}; {}",
             self.target.phases(),
-            self.target.world.live_objects()
+            self.target.world.live_objects(),
+            self.target.load(),
+            self.target.statistics()["listeners"]
         )
     }
 
@@ -491,7 +500,7 @@ impl Run {
     ///
     /// # Panics
     /// On any violation.
-    pub fn to_the_end(mut self, steps: u64) -> Summary {
+    pub fn into_summary(mut self, steps: u64) -> Summary {
         while self.summary.steps < steps {
             self.step(true);
         }

@@ -46,7 +46,11 @@ impl Search {
 
     /// What is planned for later than the failure does not matter.
     fn cut_after_failure(&mut self) {
-        let failed_at = self.outcome.violation.as_ref().map_or(u64::MAX, |violation| violation.step);
+        let failed_at = self
+            .outcome
+            .violation
+            .as_ref()
+            .map_or(u64::MAX, |violation| violation.step);
         self.best.steps = self.best.steps.min(failed_at + 1);
         if let Some(stimuli) = &mut self.best.stimuli {
             stimuli.retain(|planned| planned.step <= failed_at);

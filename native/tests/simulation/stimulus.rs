@@ -28,24 +28,32 @@ pub enum Stimulus {
     /// The link goes down and comes back before anybody looks.
     Flap { nic: usize },
     /// Packets are lost beyond the device, in one direction or both.
-    Silence { nic: usize, link: LinkState, lasts: Duration },
+    Silence {
+        nic: usize,
+        link: LinkState,
+        lasts: Duration,
+    },
     /// The interface loses its address.
     AddressLost { nic: usize, lasts: Duration },
     /// The interface gets another address instead.
     AddressMoved { nic: usize, lasts: Duration },
     /// The address is removed and added again before anybody looks.
     AddressFlap { nic: usize },
-    /// The device goes away and comes back as a new one.
-    DeviceRemoved { nic: usize, lasts: Duration },
+    /// The device goes away and comes back as a new one. Only some devices report it themselves.
+    DeviceRemoved {
+        nic: usize,
+        reported: bool,
+        lasts: Duration,
+    },
     /// The device reports a fatal error, and is a new one after a while.
     DeviceFatal {
         nic: usize,
         silent_death: bool,
         lasts: Duration,
     },
-    /// The device's management queue pair dies, as of a message somebody sends while the link is down; a new device
-    /// replaces it after a while.
-    ManagementDead { nic: usize, lasts: Duration },
+    /// The device's management queue pair dies, as of a message that somebody else sends in an outage (which is shown or
+    /// not); after a while the device is replaced by a new one.
+    ManagementDead { nic: usize, outage: bool, lasts: Duration },
     /// A queue pair fails, and the device says so.
     QueuePairFatal { nic: usize, nth: usize },
     /// A completion queue or shared receive queue is in error, or some other event comes for no reason.
@@ -61,13 +69,19 @@ pub enum Stimulus {
     /// Connection manager events are held back, and then come in order or out of it.
     EventsHeld { lasts: Duration, reordered: bool },
     /// Sends fail at random and a chain breaks in the middle.
-    SendsFail { per_mille: u32, after: usize, lasts: Duration },
+    SendsFail {
+        per_mille: u32,
+        after: usize,
+        lasts: Duration,
+    },
     /// Failed sends arrive all the same: only their acknowledgements were lost.
     AcknowledgementsLost { per_mille: u32, lasts: Duration },
     /// Storage is slow, full, failing or stuck.
     Storage { mood: Mood, lasts: Duration },
     /// A host drops its association.
     HostLost { host: usize },
+    /// Every host of a device gives up its association and connects again at once.
+    HostsReconnect { nic: usize },
     /// A host does nothing for a while.
     HostFrozen { host: usize, lasts: Duration },
     /// A thread does not run for a while: a poller, or the control loop (the last one).
@@ -113,6 +127,7 @@ impl Stimulus {
             Self::AcknowledgementsLost { .. } => "acknowledgements lost",
             Self::Storage { .. } => "storage disturbed",
             Self::HostLost { .. } => "host lost",
+            Self::HostsReconnect { .. } => "hosts reconnect at once",
             Self::HostFrozen { .. } => "host frozen",
             Self::Stall { .. } => "thread stalled",
             Self::LinkReadsFail { .. } => "link reads fail",
@@ -126,7 +141,7 @@ impl Stimulus {
     }
 
     /// Every name there is, so that a report shows what never happened, too.
-    pub const NAMES: [&'static str; 34] = [
+    pub const NAMES: [&'static str; 35] = [
         "link down",
         "flap between two reads",
         "silent loss, both ways",
@@ -152,6 +167,7 @@ impl Stimulus {
         "acknowledgements lost",
         "storage disturbed",
         "host lost",
+        "hosts reconnect at once",
         "host frozen",
         "thread stalled",
         "link reads fail",

@@ -15,6 +15,8 @@ use crate::support::target::Target;
 /// `IBV_WC_REM_ACCESS_ERR`.
 const REMOTE_ACCESS_ERROR: u32 = 10;
 
+const PREFIX_LENGTH: u8 = 24;
+
 /// A process that is told to leave is killed after this time, as its pod is.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,8 @@ struct Nic {
     address: Option<IpAddr>,
     present: bool,
     fatal: bool,
+    /// It had its other address at some time.
+    moved: bool,
 }
 
 /// Where the engine's process stands.
@@ -48,9 +52,14 @@ struct Nic {
 enum Process {
     Runs,
     /// Told to leave; killed at this time.
-    Leaves { until: Duration, pause: Duration },
+    Leaves {
+        until: Duration,
+        pause: Duration,
+    },
     /// Started at this time.
-    Off { until: Duration },
+    Off {
+        until: Duration,
+    },
 }
 
 /// See the module's text.
@@ -75,6 +84,7 @@ impl Trouble {
             address: Some(nic.address),
             present: true,
             fatal: false,
+            moved: false,
         });
         Self {
             nics: nics.collect(),
@@ -187,6 +197,7 @@ impl Trouble {
                     return false;
                 }
                 self.set_address(nic, Some(machine.nics[nic].other_address), target, machine);
+                self.nics[nic].moved = true;
                 self.lasts(target, lasts, Cure::Address(nic));
             }
             Stimulus::AddressFlap { nic } => {
@@ -196,12 +207,16 @@ impl Trouble {
                 self.set_address(nic, None, target, machine);
                 self.set_address(nic, Some(address), target, machine);
             }
-            Stimulus::DeviceRemoved { nic, lasts } => {
+            Stimulus::DeviceRemoved { nic, reported, lasts } => {
                 if !self.nics[nic].present || self.nics[nic].fatal {
                     return false;
                 }
                 self.nics[nic].present = false;
-                target.world.remove_device(&machine.nics[nic].device);
+                if reported {
+                    target.world.remove_device(&machine.nics[nic].device);
+                } else {
+                    target.world.remove_device_unreported(&machine.nics[nic].device);
+                }
                 self.lasts(target, lasts, Cure::Device(nic));
             }
             Stimulus::DeviceFatal {
@@ -216,9 +231,14 @@ impl Trouble {
                 target.world.fail_device(&machine.nics[nic].device, silent_death);
                 self.lasts(target, lasts, Cure::Device(nic));
             }
-            Stimulus::ManagementDead { nic, lasts } => {
-                if !self.nics[nic].present || self.nics[nic].fatal {
+            Stimulus::ManagementDead { nic, outage, lasts } => {
+                let state = &self.nics[nic];
+                if !state.present || state.fatal || state.link != LinkState::Up {
                     return false;
+                }
+                if outage {
+                    self.set_link(nic, LinkState::Down, target, machine);
+                    self.lasts(target, lasts / 16, Cure::Link(nic));
                 }
                 target.world.kill_management(&machine.nics[nic].device);
                 self.lasts(target, lasts, Cure::Device(nic));
@@ -263,6 +283,13 @@ impl Trouble {
                 self.lasts(target, lasts, Cure::Storage);
             }
             Stimulus::HostLost { host } => hosts[host].lose(now),
+            Stimulus::HostsReconnect { nic } => {
+                let address = machine.nics[nic].address;
+                let of_nic = |host: &&mut Host| host.settings().targets[0].ip() == address;
+                for host in hosts.iter_mut().filter(of_nic) {
+                    host.reconnect(now);
+                }
+            }
             Stimulus::HostFrozen { host, lasts } => {
                 if self.frozen[host] > now {
                     return false;
@@ -326,7 +353,6 @@ impl Trouble {
     }
 
     fn set_address(&mut self, nic: usize, address: Option<IpAddr>, target: &Target, machine: &Machine) {
-        const PREFIX_LENGTH: u8 = 24;
         let one = &machine.nics[nic];
         if let Some(before) = std::mem::replace(&mut self.nics[nic].address, address) {
             if self.nics[nic].present {
@@ -388,6 +414,13 @@ impl Trouble {
         target.note("-- all trouble ends");
         for (_, cure) in std::mem::take(&mut self.cures) {
             self.cure(cure, target, machine);
+        }
+        for (state, nic) in self.nics.iter().zip(&machine.nics) {
+            // Nothing is said to hosts from an address that is not there: what is owed to them waits for it.
+            if state.moved {
+                target.world.add_address(&nic.device, nic.other_address);
+                target.links.add_address(&nic.netdev, nic.other_address, PREFIX_LENGTH);
+            }
         }
         target.world.clear_faults();
         target.links.fail_reads(0);

@@ -43,7 +43,11 @@ thread_local! {
 pub fn catch_panics() {
     std::panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let place = info.location().map_or_else(String::new, |place| {
-            format!("{}:{}", place.file().rsplit("native/").next().unwrap_or(""), place.line())
+            format!(
+                "{}:{}",
+                place.file().rsplit("native/").next().unwrap_or(""),
+                place.line()
+            )
         });
         let text = info
             .payload()
@@ -69,7 +73,9 @@ pub fn run(plan: &Plan) -> Outcome {
     let (kept_log, kept_progress) = (Log::clone(&log), progress.clone());
     let plan = plan.clone();
     let steps = plan.steps;
-    let result = catch_unwind(AssertUnwindSafe(move || Run::new(plan, log, progress).to_the_end(steps)));
+    let result = catch_unwind(AssertUnwindSafe(move || {
+        Run::new(plan, log, progress).into_summary(steps)
+    }));
     let violation = result.is_err().then(|| {
         let (place, message) = FIRST_PANIC.take().unwrap_or_default();
         let log = kept_log.lock().unwrap_or_else(PoisonError::into_inner);

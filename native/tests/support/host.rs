@@ -78,11 +78,27 @@ enum Kind {
     SetQueues,
     KeepAlive,
     AsyncEvent,
-    Read { first: usize, marks: Vec<ReadMark> },
-    Write { first: usize, count: usize },
-    WriteZeroes { first: usize, count: usize },
-    Deallocate { first: usize, count: usize },
-    Compare { block: usize, mark: ReadMark, value: Value },
+    Read {
+        first: usize,
+        marks: Vec<ReadMark>,
+    },
+    Write {
+        first: usize,
+        count: usize,
+    },
+    WriteZeroes {
+        first: usize,
+        count: usize,
+    },
+    Deallocate {
+        first: usize,
+        count: usize,
+    },
+    Compare {
+        block: usize,
+        mark: ReadMark,
+        value: Value,
+    },
     Flush,
     /// Identify, namespace identification descriptors.
     Identify,
@@ -254,6 +270,14 @@ impl Host {
         self.losses += 1;
         let pause = Duration::from_millis(self.random.between(50, RECONNECT_PAUSE_MS_MAX));
         self.phase = if leaving { Phase::Gone } else { Phase::Away(now + pause) };
+    }
+
+    /// Gives up its association and connects again at once.
+    pub fn reconnect(&mut self, now: Duration) {
+        self.lose(now);
+        if let Phase::Away(until) = &mut self.phase {
+            *until = now;
+        }
     }
 
     fn tear_down(&mut self) {
@@ -542,7 +566,11 @@ impl Host {
 
     fn read_discovery_log(&mut self, now: Duration) {
         const LOG_DISCOVERY: u32 = 0x70;
-        if self.queues[0].in_flight.values().any(|one| matches!(one.kind, Kind::DiscoveryLog)) {
+        if self.queues[0]
+            .in_flight
+            .values()
+            .any(|one| matches!(one.kind, Kind::DiscoveryLog))
+        {
             return;
         }
         let region = self.sim.register(DISCOVERY_LOG_BYTES);
@@ -564,7 +592,11 @@ impl Host {
 
     /// Compares a block whose content is known.
     fn compare(&mut self, index: usize, block: usize, now: Duration) {
-        let Some(value) = self.history.acknowledged(block).filter(|_| !self.history.is_busy(block)) else {
+        let Some(value) = self
+            .history
+            .acknowledged(block)
+            .filter(|_| !self.history.is_busy(block))
+        else {
             return;
         };
         let mark = self.history.read_begins(block);
@@ -937,7 +969,11 @@ impl Host {
         for entry in log[HEADER_BYTES..].chunks(ENTRY_BYTES).take(entries as usize) {
             let address: Vec<u8> = entry[512..768].iter().copied().take_while(|byte| *byte != 0).collect();
             let address = String::from_utf8_lossy(&address);
-            let known = self.settings.targets.iter().any(|target| target.ip().to_string() == address);
+            let known = self
+                .settings
+                .targets
+                .iter()
+                .any(|target| target.ip().to_string() == address);
             assert!(known, "the discovery log names {address:?}, which no listener has");
         }
     }

@@ -12,6 +12,8 @@ use crate::engine::buffers::BufferRegion;
 use crate::engine::counters::PortCounters;
 use crate::engine::messages::{Epoch, PortId, PortResources, PortSizing};
 use crate::provider::{Arena, DeviceLimits, MemoryAccess, PortState, Provider, ProviderError};
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 /// Largest piece of memory registered at once: small enough that a fragmented or tight system still has room for it,
 /// large enough that a port needs few.
@@ -263,6 +265,10 @@ impl<P: Provider> Arming<P> {
 
     /// Does the next piece of work. `listener` is the port's earlier one, given up right before listening anew.
     pub fn advance(&mut self, provider: &P, listener: &mut Option<P::Listener>) -> Progress<P> {
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::PublishedHalfBuilt.is_built_in() && self.resources.len() == self.counters.len() {
+            self.jobs.clear();
+        }
         let step = match &self.opened {
             None => self.open(provider),
             Some(opened) if self.resources.len() < self.counters.len() => {

@@ -19,6 +19,8 @@ use crate::provider::{
     AcceptParameters, ConnectParameters, ConnectRequest, ConnectionEvent, DEFAULT_CONNECT_RETRY, Provider,
     QueuePairParameters,
 };
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 /// Most connections of all ports together, unanswered requests included.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -296,6 +298,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     }
 
     fn admits(&self, port: PortId) -> bool {
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::ConnectDuringDrain.is_built_in() {
+            return self.ports.get(&port).is_some_and(|port| port.service().is_some());
+        }
         self.quiesce.is_none() && self.ports.get(&port).is_some_and(super::port::Port::admits)
     }
 
@@ -694,6 +700,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     }
 
     fn may_send(&self, connection: &Connection<P>) -> bool {
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::DisconnectWhileDown.is_built_in() {
+            return true;
+        }
         let Some(ip) = connection.local else { return false };
         let link_up = self.links.view().by_address(ip).is_some_and(crate::link::Link::is_up);
         // A port that moved to another address says nothing about the old one.

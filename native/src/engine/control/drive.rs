@@ -13,6 +13,8 @@ use crate::backend::Backend;
 use crate::engine::messages::{Epoch, PortId, PortResources, ToPoller};
 use crate::lifecycle::{Action, Event, Phase, deadline, reduce};
 use crate::provider::{Provider, ProviderError};
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 use crate::subsystem::spec::NodeSpec;
 
 /// What a port of this desired state is built with.
@@ -86,6 +88,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
             Action::Hold { epoch } => self.pollers.tell_all(|| ToPoller::Hold(id, Epoch(epoch))),
             Action::Resume { epoch } => {
+                #[cfg(feature = "simulation")]
+                if DeliberateFault::ResumeForgotten.is_built_in() {
+                    return;
+                }
                 self.pollers.tell_all(|| ToPoller::Resume(id, Epoch(epoch)));
                 self.recovered(id, now.instant);
                 self.admit_waiting(id, now);
@@ -168,6 +174,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                             message,
                         };
                         self.journal.report(event, now);
+                    }
+                    #[cfg(feature = "simulation")]
+                    if failed && DeliberateFault::RegistrationFailureIsFinal.is_built_in() {
+                        continue;
                     }
                     // The device may have gone, or the address moved.
                     self.levels_stale = true;

@@ -8,6 +8,8 @@ use crate::engine::queue_pair::{QueuePair, Service};
 use crate::engine::request::State;
 use crate::engine::share::Polling;
 use crate::provider::Provider;
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 impl<P: Provider, B: Backend> Poller<P, B> {
     /// Takes a queue pair down, with what its end means for its association: an I/O queue that its host disconnects
@@ -116,6 +118,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 self.queue_pairs[owner].sends.remove(&mut self.requests, handle);
             }
             State::WaitingBackend => self.backend_waiting.remove(&mut self.requests, handle),
+            #[cfg(feature = "simulation")]
+            State::Backend if DeliberateFault::BackendNotAwaited.is_built_in() => {
+                self.requests[handle].backend_io = false;
+            }
             State::Backend => self.fence_write(handle, fence),
             State::Fetching | State::Responding => {}
             State::Planned => unreachable!("a queue pair is not taken down in the middle of planning its request"),
@@ -323,6 +329,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         let Service::Closing { since, .. } = queue_pair.service else {
             unreachable!("only closing queue pairs settle")
         };
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::QueuePairNotReaped.is_built_in() {
+            return true;
+        }
         let share = &self.shares[queue_pair.share];
         share.look.has_passed(since, share.resources.sizing.completion_entries)
     }

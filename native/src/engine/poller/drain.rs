@@ -8,6 +8,8 @@ use crate::engine::poller::Poller;
 use crate::engine::queue_pair::Service;
 use crate::engine::share::PortService;
 use crate::provider::Provider;
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 impl<P: Provider, B: Backend> Poller<P, B> {
     /// Posts nothing from now on; what is answered meanwhile waits in the send lists.
@@ -21,6 +23,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             .iter_mut()
             .filter(|(_, association)| association.share == share)
         {
+            #[cfg(feature = "simulation")]
+            if DeliberateFault::KeepAliveClockRunsOn.is_built_in() {
+                continue;
+            }
             association.controller.pause_clock(self.now);
         }
     }
@@ -36,6 +42,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             .iter_mut()
             .filter(|(_, association)| association.share == share)
         {
+            #[cfg(feature = "simulation")]
+            if DeliberateFault::KeepAliveClockRunsOn.is_built_in() {
+                continue;
+            }
             association.controller.resume_clock(self.now);
         }
         self.schedule(self.now);

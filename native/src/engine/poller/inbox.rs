@@ -8,6 +8,8 @@ use crate::engine::poller::{Poller, Quiesce};
 use crate::engine::queue_pair::QueuePair;
 use crate::engine::share::Share;
 use crate::provider::Provider;
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 /// Messages taken in one step, so that a burst does not hold up I/O.
 const MESSAGES_PER_STEP: usize = 64;
@@ -118,9 +120,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     }
 
     fn adopt(&mut self, new: NewQueuePair<P>) {
-        let share = self
-            .find_share(new.port, new.epoch)
-            .filter(|share| !self.shares[*share].is_draining());
+        let leaving = |share: Handle| self.shares[share].is_draining();
+        #[cfg(feature = "simulation")]
+        let leaving = |share: Handle| leaving(share) && !DeliberateFault::ConnectDuringDrain.is_built_in();
+        let share = self.find_share(new.port, new.epoch).filter(|share| !leaving(*share));
         let usable = new.send_work_requests_max >= SEND_WORK_REQUESTS_MIN && new.queue_size > 0 && new.read_depth > 0;
         let Some(share) = share.filter(|_| usable) else {
             self.outbox.send(ToControl::Refused(new.connection, new.queue_pair));

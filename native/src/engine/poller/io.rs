@@ -1,5 +1,7 @@
 //! Backend I/O of requests.
 
+#[cfg(feature = "simulation")]
+use crate::backend::IoOperation;
 use crate::backend::{Backend, BackingId, IoCompletion, IoRequest, Queue};
 use crate::controller::{IoKind, IoPlan};
 use crate::engine::messages::{Handle, PollerEvent};
@@ -10,6 +12,8 @@ use crate::nvme::completion::Completion;
 use crate::nvme::opcode::DataDirection;
 use crate::nvme::status::StatusCode;
 use crate::provider::Provider;
+#[cfg(feature = "simulation")]
+use crate::simulation::deliberate_fault::DeliberateFault;
 
 /// Backend completions taken in one step.
 const BATCH: usize = 64;
@@ -49,6 +53,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
 
     /// Whether the request has to wait for writes of an earlier association of its host.
     fn park_at_fence(&mut self, handle: Handle) -> bool {
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::FenceSkipped.is_built_in() {
+            return false;
+        }
         let request = &mut self.requests[handle];
         // What others wait for does not wait itself.
         if request.fenced.is_some() {
@@ -153,6 +161,14 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 self.shares[request.share].receives.address(receive, at)
             }),
         };
+        #[cfg(feature = "simulation")]
+        let io = match io.operation {
+            IoOperation::Write { .. } if DeliberateFault::DurabilityForgotten.is_built_in() => IoRequest {
+                operation: IoOperation::Write { durable: false },
+                ..io
+            },
+            _ => io,
+        };
         if self.backend.push(&io).is_err() {
             return false;
         }
@@ -160,6 +176,11 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         request.backend_io = true;
         request.backend_stage = stage + 1;
         self.unsubmitted = true;
+        #[cfg(feature = "simulation")]
+        if DeliberateFault::AcknowledgedTooEarly.is_built_in() && self.requests[handle].writes() {
+            self.requests[handle].backend_io = false;
+            self.finish_io(handle, 0);
+        }
         true
     }
 

@@ -230,7 +230,9 @@ impl World {
     }
 
     pub(super) fn connection_mut(&mut self, key: u64) -> &mut Connection {
-        self.connections.get_mut(&key).expect("a connection that somebody refers to is there")
+        self.connections
+            .get_mut(&key)
+            .expect("a connection that somebody refers to is there")
     }
 
     fn forget_events(&mut self, connection: u64) {

@@ -252,10 +252,14 @@ impl World {
     }
 
     pub(super) fn fail_device(&mut self, key: u64, silent_death: bool) {
+        self.device_mut(key).notify(AsyncEvent::DeviceFatal);
+        self.break_device(key, silent_death);
+    }
+
+    pub(super) fn break_device(&mut self, key: u64, silent_death: bool) {
         let device = self.device_mut(key);
         device.fatal = true;
         device.silent_death = silent_death;
-        device.notify(AsyncEvent::DeviceFatal);
         let numbers: Vec<u32> = self.queue_pairs_of(key);
         for number in numbers {
             self.queue_pair_to_error(number);

@@ -183,7 +183,10 @@ impl Faults {
     pub(super) fn check(&mut self, point: FaultPoint) -> Result<(), ProviderError> {
         let faults = self.points.entry(point).or_default();
         faults.calls += 1;
-        let lasting = faults.from.filter(|(from, _)| *from <= faults.calls).map(|(_, errno)| errno);
+        let lasting = faults
+            .from
+            .filter(|(from, _)| *from <= faults.calls)
+            .map(|(_, errno)| errno);
         match faults.at.remove(&faults.calls).or(lasting) {
             Some(errno) => Err(provider_error(point.operation(), errno, "injected fault")),
             None => Ok(()),

@@ -189,9 +189,7 @@ impl Provider for SimProvider {
     }
 
     fn open_device(&self, name: &str) -> Result<SimDevice, ProviderError> {
-        let (key, process) = self
-            .world
-            .with(|world| Ok((world.open_device(name)?, world.process)))?;
+        let (key, process) = self.world.with(|world| Ok((world.open_device(name)?, world.process)))?;
         Ok(SimDevice(Arc::new(DeviceHandle {
             world: self.world.clone(),
             process,
@@ -445,9 +443,12 @@ impl Provider for SimProvider {
     }
 
     fn resolve(&self, own: SocketAddr, token: u64) -> Result<SimConnectionId, ProviderError> {
-        let key = self.world.with(|world| world.resolve(own, token))?;
+        let (key, process) = self
+            .world
+            .with(|world| Ok((world.resolve(own, token)?, world.process)))?;
         Ok(SimConnectionId {
             world: self.world.clone(),
+            process,
             key,
         })
     }

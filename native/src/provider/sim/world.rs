@@ -336,6 +336,19 @@ impl SimWorld {
         });
     }
 
+    /// As [`SimWorld::remove_device`], but without the device's own report: as rxe, which only the connection manager
+    /// tells of.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn remove_device_unreported(&self, name: &str) {
+        self.with_device(name, |world, key| {
+            world.announce_removal(key);
+            world.break_device(key, false);
+            world.device_mut(key).present = false;
+        });
+    }
+
     /// The device reports a fatal error and does nothing more. With `silent_death` posted work never completes.
     ///
     /// # Panics
