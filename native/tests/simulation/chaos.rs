@@ -46,7 +46,7 @@ const STORAGE_HANGS: (u64, u64) = (3_000, 12_000);
 const AIM: u64 = 6;
 
 /// A look in so many begins an act: several things in a row that together lead where one alone seldom does.
-const ACTS_PER_MILLE: u64 = 3;
+const ACTS_PER_MILLE: u64 = 5;
 
 /// The last act begins when so many steps are left.
 const LAST_ACT_STEPS: u64 = 30_000;
@@ -127,7 +127,7 @@ impl Seeded {
             self.last_act_begun = true;
             self.begin_act(look, |random| random.below(2));
         } else if look.now >= self.act_ends && self.random.chance(ACTS_PER_MILLE) {
-            self.begin_act(look, |random| random.pick(&[0, 1, 2, 2, 2, 3, 4, 5]));
+            self.begin_act(look, |random| random.pick(&[0, 1, 2, 2, 2, 3, 4, 5, 6]));
         }
         if look.now < self.act_ends {
             return None;
@@ -241,6 +241,13 @@ impl Seeded {
                         lasts: ms(random.between(20_000, 40_000)),
                     },
                 );
+            }
+            // A link comes back while work of the last epoch is still stuck.
+            6 => {
+                goes_on = ms(9000);
+                then(0, hang(10_000));
+                then(200, Stimulus::HostsReconnect { nic });
+                then(50, down(random.between(5000, 7000)));
             }
             // Hosts come while a port goes.
             _ => {
