@@ -26,6 +26,7 @@ const IFF_UP: u32 = 0x1;
 const IFF_LOWER_UP: u32 = 0x1_0000;
 
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_CARRIER_DOWN_COUNT: u16 = 48;
@@ -81,6 +82,7 @@ pub(super) struct LinkMessage {
     pub lower_up: bool,
     pub operational_state: u8,
     pub carrier_downs: u32,
+    pub mtu: u32,
 }
 
 /// A dump request.
@@ -157,6 +159,7 @@ fn parse_link(body: &[u8]) -> Option<LinkMessage> {
         lower_up: flags & IFF_LOWER_UP != 0,
         operational_state: 0,
         carrier_downs: 0,
+        mtu: 0,
     };
     for (kind, value) in attributes(body.get(LINK_BODY_BYTES..)?) {
         match kind {
@@ -164,6 +167,7 @@ fn parse_link(body: &[u8]) -> Option<LinkMessage> {
                 let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
                 link.name = String::from_utf8_lossy(text).into_owned();
             }
+            IFLA_MTU => link.mtu = u32_at(value, 0).unwrap_or(0),
             IFLA_OPERSTATE => link.operational_state = value.first().copied().unwrap_or(0),
             IFLA_CARRIER_DOWN_COUNT => link.carrier_downs = u32_at(value, 0).unwrap_or(0),
             _ => {}
@@ -256,6 +260,7 @@ pub(super) mod tests {
         body[4..8].copy_from_slice(&index.to_ne_bytes());
         body[8..12].copy_from_slice(&flags.to_ne_bytes());
         body.extend(attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat()));
+        body.extend(attribute(IFLA_MTU, &4200u32.to_ne_bytes()));
         body.extend(attribute(IFLA_OPERSTATE, &[6]));
         body.extend(attribute(IFLA_CARRIER_DOWN_COUNT, &downs.to_ne_bytes()));
         body
@@ -275,6 +280,7 @@ pub(super) mod tests {
                     lower_up: true,
                     operational_state: 6,
                     carrier_downs: 3,
+                    mtu: 4200,
                 })
             )]
         );

@@ -33,6 +33,8 @@ pub struct Link {
     pub lower_up: bool,
     /// RFC 2863 state as the kernel numbers it (`IF_OPER_*`): 0 unknown, 6 up.
     pub operational_state: u8,
+    /// Largest packet in bytes.
+    pub mtu: u32,
     /// Usable addresses, ascending; tentative ones are left out.
     pub addresses: Vec<LinkAddress>,
     /// Times the link was seen to go down, also between two reads.

@@ -104,6 +104,7 @@ impl Monitor {
                 admin_up: link.admin_up,
                 lower_up: link.lower_up,
                 operational_state: link.operational_state,
+                mtu: link.mtu,
                 addresses: Vec::new(),
                 downs: before.map_or(0, |before| before.downs),
             };

@@ -39,6 +39,7 @@ impl ScriptedLinks {
                         admin_up: true,
                         lower_up: true,
                         operational_state: 6,
+                        mtu: 4200,
                         addresses: vec![LinkAddress {
                             ip: *ip,
                             prefix_length: *prefix_length,
@@ -63,6 +64,11 @@ impl ScriptedLinks {
     /// Carrier goes and comes back before anybody reads.
     pub fn flap(&self, name: &str) {
         self.change_link(name, |link| link.downs += 1);
+    }
+
+    /// The largest packet changes.
+    pub fn set_mtu(&self, name: &str, mtu: u32) {
+        self.change_link(name, |link| link.mtu = mtu);
     }
 
     /// An address is added.

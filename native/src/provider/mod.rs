@@ -331,6 +331,8 @@ pub trait Provider: std::fmt::Debug + Clone + Send + Sync + 'static {
     fn limits(&self, device: &Self::Device) -> Result<DeviceLimits, ProviderError>;
     /// The port's level now.
     fn port_state(&self, device: &Self::Device) -> Result<PortState, ProviderError>;
+    /// Largest payload of a packet in bytes now: queue pairs made for larger ones cannot go on.
+    fn active_mtu(&self, device: &Self::Device) -> Result<u32, ProviderError>;
     /// Descriptor that becomes readable on async events; `None` if the provider has none (`sim`, unless told to).
     fn async_event_fd(&self, device: &Self::Device) -> Option<RawFd>;
     /// The next async event, acknowledged; `None` when there is none now. Events belong to the device and not to a

@@ -108,6 +108,10 @@ impl Provider for Loopback {
         Ok(PortState::Active)
     }
 
+    fn active_mtu(&self, _device: &()) -> Result<u32, ProviderError> {
+        not_here("active_mtu")
+    }
+
     fn async_event_fd(&self, _device: &()) -> Option<RawFd> {
         None
     }

@@ -44,6 +44,10 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.port_state(device)
     }
 
+    fn active_mtu(&self, device: &Self::Device) -> Result<u32, ProviderError> {
+        self.0.active_mtu(device)
+    }
+
     fn async_event_fd(&self, device: &Self::Device) -> Option<RawFd> {
         self.0.async_event_fd(device)
     }

@@ -184,6 +184,7 @@ struct Opened<P: Provider> {
     domain: P::ProtectionDomain,
     device: P::Device,
     limits: DeviceLimits,
+    mtu: u32,
     sizing: PortSizing,
 }
 
@@ -298,6 +299,7 @@ impl<P: Provider> Arming<P> {
             let message = format!("device {name} has no shared receive queues, which the target needs");
             return Err(Reason::new("DeviceNotSuitable", message));
         }
+        let mtu = provider.active_mtu(&device).map_err(failed)?;
         let sizing = sizing(&self.wanted, &limits);
         self.jobs = memory_jobs(self.counters.len(), &sizing);
         let domain = provider.allocate_protection_domain(&device).map_err(failed)?;
@@ -305,6 +307,7 @@ impl<P: Provider> Arming<P> {
             domain,
             device,
             limits,
+            mtu,
             sizing,
         });
         Ok(())
@@ -363,6 +366,7 @@ impl<P: Provider> Arming<P> {
             device: opened.device,
             device_name: self.endpoint.device.clone(),
             limits: opened.limits,
+            mtu: opened.mtu,
             sizing: opened.sizing,
             shortage: std::mem::take(&mut self.shortage),
             address: self.address,

@@ -186,7 +186,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         };
         let link_up = link.is_up();
         let flaps = (link.downs, view.removals(endpoint.ip));
+        let mtu = link.mtu;
         let seen = std::mem::replace(&mut port.seen_flaps, flaps);
+        if std::mem::replace(&mut port.seen_mtu, mtu) != mtu {
+            // The device hears of it a moment after we do.
+            let at = now.instant + RECHECK;
+            self.recheck_at = Some(self.recheck_at.map_or(at, |before| before.min(at)));
+        }
         let was_up = port.path_usable();
         let moved = port.endpoint.as_ref().is_some_and(|before| *before != endpoint);
         let message = format!("{} is on {} ({}) now", endpoint.ip, endpoint.netdev, endpoint.device);
@@ -210,9 +216,34 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         if link_up && self.device_port_active(id) {
             self.link_came_up(id, now);
+            self.follow_mtu(id, now);
         } else {
             self.link_went_down(id, now);
         }
+    }
+
+    /// Queue pairs that were made for larger packets than the interface takes now would send them for ever: they are
+    /// made anew. When it takes larger ones than before, nothing has to change.
+    fn follow_mtu(&mut self, id: PortId, now: Now) {
+        let Some(port) = self.ports.get_mut(&id).filter(|port| port.state.phase.serves()) else {
+            return;
+        };
+        let Some(service) = port.epochs.get_mut(&port.state.epoch) else {
+            return;
+        };
+        let Ok(mtu) = self.provider.active_mtu(&service.device) else {
+            return;
+        };
+        if mtu >= service.mtu {
+            service.mtu = mtu;
+            return;
+        }
+        let message = format!(
+            "device {} takes packets of {mtu} bytes now, and {} before: connections are made anew; give the interfaces \
+             of the hosts the same MTU",
+            service.device_name, service.mtu
+        );
+        self.feed(id, Event::Restart, Some(Reason::new("MtuReduced", message)), now);
     }
 
     /// The level of the device's own port, where the device is open.

@@ -69,6 +69,8 @@ pub struct Service<P: Provider> {
     pub device_name: String,
     /// Its limits.
     pub limits: DeviceLimits,
+    /// Largest payload of a packet that its queue pairs may have been made for.
+    pub mtu: u32,
     /// Sizes of every poller's share.
     pub sizing: PortSizing,
     /// Memory that could not be registered yet.
@@ -141,6 +143,8 @@ pub struct Port<P: Provider> {
     pub unresolved: Option<Reason>,
     /// Flaps of the link and removals of the address as last looked at.
     pub seen_flaps: (u64, u64),
+    /// MTU of its interface as last looked at.
+    pub seen_mtu: u32,
     /// Its listener. Kept while the link is down, so that requests find somebody right at link-up; replaced when the
     /// port arms.
     pub listener: Option<P::Listener>,
@@ -176,6 +180,7 @@ impl<P: Provider> Port<P> {
             endpoint: None,
             unresolved: None,
             seen_flaps: (0, 0),
+            seen_mtu: 0,
             listener: None,
             management: Management::default(),
             publishing: Vec::new(),

@@ -735,6 +735,45 @@ fn a_fence_is_lifted_once_every_other_poller_has_answered() {
 }
 
 #[test]
+fn an_mtu_that_grows_changes_nothing_and_one_that_shrinks_makes_connections_anew() {
+    let mut node = Node::serving(BOTH);
+    let mtu = |node: &mut Node, netdev: u32, device: u32| {
+        node.links.set_mtu("rdma0", netdev);
+        // The device follows a moment later, as the kernel tells it last.
+        node.run(Duration::from_millis(20));
+        node.sim.set_mtu("rxe0", device);
+        node.run(Duration::from_millis(3_000));
+    };
+    mtu(&mut node, 1500, 1024);
+    assert_eq!(
+        node.phases("storage"),
+        ["Arming", "Serving", "Draining", "Arming", "Serving"],
+        "smaller"
+    );
+    let small = node.connected(at(A));
+    mtu(&mut node, 4200, 4096);
+    assert_eq!(node.phases("storage").len(), 5, "larger");
+    assert!(node.host.is_connected(small));
+    let large = node.connected(at(A));
+    mtu(&mut node, 3000, 2048);
+    let message = node.reports.iter().rev().find_map(|report| match &report.event {
+        Event::PortPhase {
+            reason: "MtuReduced",
+            message,
+            ..
+        } => Some(message.clone()),
+        _ => None,
+    });
+    assert!(message.unwrap().contains("2048 bytes now, and 4096 before"));
+    for connection in [small, large] {
+        assert_eq!(node.host.outcome(connection), ConnectOutcome::Disconnected);
+    }
+    node.connected(at(A));
+    node.assert_phase("storage", "Serving", "Serving");
+    assert_eq!(node.phases("second"), ["Arming", "Serving"]);
+}
+
+#[test]
 fn a_fatal_device_is_loud_and_its_port_is_tried_again() {
     let mut node = Node::serving(BOTH);
     node.sim

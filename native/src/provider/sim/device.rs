@@ -66,6 +66,8 @@ impl SimDeviceSpec {
 pub(super) struct Device {
     pub(super) spec: SimDeviceSpec,
     pub(super) link: LinkState,
+    /// Largest payload of a packet in bytes.
+    pub(super) mtu: u32,
     /// False once removed: the entry stays for what still refers to it.
     pub(super) present: bool,
     pub(super) fatal: bool,

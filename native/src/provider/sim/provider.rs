@@ -208,6 +208,13 @@ impl Provider for SimProvider {
         self.world.with(|world| world.port_state(device.0.key))
     }
 
+    fn active_mtu(&self, device: &SimDevice) -> Result<u32, ProviderError> {
+        self.world.with(|world| {
+            world.check_device(device.0.key, "ibv_query_port")?;
+            Ok(world.device(device.0.key).mtu)
+        })
+    }
+
     fn async_event_fd(&self, device: &SimDevice) -> Option<RawFd> {
         self.world.with(|world| {
             let signal = world.device(device.0.key).async_signal.as_ref();

@@ -64,6 +64,8 @@ pub(super) struct QueuePair {
     pub(super) receive_queue: u64,
     depth: u32,
     pub(super) state: PairState,
+    /// Largest payload of a packet that it was made ready for.
+    mtu: u32,
     pub(super) connection: Option<u64>,
     pub(super) sends: VecDeque<PostedSend>,
     pub(super) arriving: Option<PostedReceive>,
@@ -217,6 +219,7 @@ impl World {
             receive_queue,
             depth,
             state: PairState::Reset,
+            mtu: 0,
             connection: None,
             sends: VecDeque::new(),
             arriving: None,
@@ -262,6 +265,7 @@ impl World {
         let device = self.queue_pairs[&number].device;
         self.check_device(device, "ibv_modify_qp")?;
         let limits = self.device(device).spec.limits;
+        let mtu = self.device(device).mtu;
         let peer = &self.connections[&connection];
         if parameters.initiator_depth > limits.read_initiator_max
             || parameters.responder_resources > limits.read_responder_max
@@ -291,6 +295,7 @@ impl World {
             return Err(provider_error("ibv_modify_qp", libc::EINVAL, "not in the reset state"));
         }
         pair.state = PairState::Ready;
+        pair.mtu = mtu;
         pair.connection = Some(connection);
         self.connections
             .get_mut(&connection)
@@ -503,6 +508,8 @@ impl World {
             .and_then(|key| self.connections.get(&key))
             .is_some_and(|connection| connection.host_state == HostState::Connected);
         match device.link {
+            // Packets that are too large are lost, and sent again for ever.
+            LinkState::Up if device.mtu < pair.mtu => false,
             LinkState::Up => host_listens || pair.forced_error.is_some(),
             LinkState::Down => self.faults.transmit_while_down != TransmitWhileDown::Stuck,
             // What the host sends back does not arrive.

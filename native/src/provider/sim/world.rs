@@ -305,6 +305,7 @@ impl SimWorld {
             let device = Device {
                 spec,
                 link: LinkState::Up,
+                mtu: 4096,
                 present: true,
                 fatal: false,
                 silent_death: false,
@@ -363,6 +364,14 @@ impl SimWorld {
     /// If there is no such device.
     pub fn set_link(&self, name: &str, link: LinkState) {
         self.with_device(name, |world, key| world.set_link(key, link));
+    }
+
+    /// Sets the largest payload of a device's packets: queue pairs made for larger ones send nothing any more.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn set_mtu(&self, name: &str, bytes: u32) {
+        self.with_device(name, |world, key| world.device_mut(key).mtu = bytes);
     }
 
     /// Adds an address to a device (`GID_CHANGE`).

@@ -122,8 +122,20 @@ impl VerbsDevice {
 
     /// Active if any of the device's ports is: every current adapter has one port per device.
     pub(super) fn port_state(&self) -> Result<PortState, ProviderError> {
-        let ports = self.attributes()?.phys_port_cnt;
-        for port in 1..=ports {
+        let active = |port: &sys::ibv_port_attr| port.state == sys::ibv_port_state::IBV_PORT_ACTIVE;
+        let any = self.ports()?.iter().any(active);
+        Ok(if any { PortState::Active } else { PortState::Down })
+    }
+
+    /// The smallest of the device's ports, in bytes.
+    pub(super) fn active_mtu(&self) -> Result<u32, ProviderError> {
+        let smallest = self.ports()?.iter().map(|port| mtu_bytes(port.active_mtu)).min();
+        smallest.ok_or_else(|| error::own("ibv_query_port", libc::ENODEV, "the device has no port"))
+    }
+
+    fn ports(&self) -> Result<Vec<sys::ibv_port_attr>, ProviderError> {
+        let mut ports = Vec::new();
+        for port in 1..=self.attributes()?.phys_port_cnt {
             let mut attributes = MaybeUninit::<sys::ibv_port_attr>::zeroed();
             // SAFETY: open context, a port it has, and zeroed room for the answer.
             let errno = unsafe { sys::ibv_query_port(self.context(), port, attributes.as_mut_ptr()) };
@@ -131,12 +143,9 @@ impl VerbsDevice {
                 return Err(error::from_errno("ibv_query_port", errno));
             }
             // SAFETY: plain numbers, zeroed above and filled in by the call.
-            let state = unsafe { attributes.assume_init() }.state;
-            if state == sys::ibv_port_state::IBV_PORT_ACTIVE {
-                return Ok(PortState::Active);
-            }
+            ports.push(unsafe { attributes.assume_init() });
         }
-        Ok(PortState::Down)
+        Ok(ports)
     }
 
     pub(super) fn next_async_event(&self) -> Option<AsyncEvent> {
@@ -157,6 +166,11 @@ impl VerbsDevice {
             Some(translated)
         }
     }
+}
+
+/// Bytes of an `ibv_mtu`: 1 is 256, and each next one the double.
+pub(super) fn mtu_bytes(mtu: u32) -> u32 {
+    128_u32.checked_shl(mtu.min(16)).unwrap_or(0)
 }
 
 fn translate(number: u32, queue_pair: impl FnOnce() -> u32) -> AsyncEvent {

@@ -80,6 +80,10 @@ impl Provider for VerbsProvider {
         device.port_state()
     }
 
+    fn active_mtu(&self, device: &VerbsDevice) -> Result<u32, ProviderError> {
+        device.active_mtu()
+    }
+
     fn async_event_fd(&self, device: &VerbsDevice) -> Option<RawFd> {
         Some(device.async_event_fd())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rdma_mummy_sys as sys;
 
 use super::connection::VerbsConnectionId;
-use super::device::{VerbsDevice, VerbsProtectionDomain, keep_if_refused};
+use super::device::{VerbsDevice, VerbsProtectionDomain, keep_if_refused, mtu_bytes};
 use super::error;
 use crate::provider::{
     CompletionKind, CompletionStatus, ConnectParameters, ProviderError, ReceiveWorkRequest, SendOperation,
@@ -342,6 +342,15 @@ impl VerbsQueuePair {
 
         let (mut attributes, mask) = connection.queue_pair_attributes(sys::ibv_qp_state::IBV_QPS_RTR)?;
         attributes.max_dest_rd_atomic = parameters.responder_resources;
+        // Larger packets than our own interface takes would be lost, and sent again, for ever.
+        let (theirs, ours) = (mtu_bytes(attributes.path_mtu), self.domain.0.device.active_mtu()?);
+        if theirs > ours {
+            let message = format!(
+                "the host sends packets of up to {theirs} bytes, and this device takes {ours}: give the interfaces of \
+                 both the same MTU"
+            );
+            return Err(error::own("ibv_modify_qp", libc::EMSGSIZE, message));
+        }
         self.modify(&mut attributes, mask)?;
 
         let (mut attributes, mask) = connection.queue_pair_attributes(sys::ibv_qp_state::IBV_QPS_RTS)?;
