@@ -22,6 +22,7 @@ const knownReasons = [
   'InterfaceNotFound',
   'ListenerRemoved',
   'ManagementQueuePairDead',
+  'MtuReduced',
   'NoRdmaDevice',
   'PollersChanging',
   'QueueError',
