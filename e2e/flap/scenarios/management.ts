@@ -60,7 +60,8 @@ export const management: Scenario = {
           'the dataplane to notice',
           async () =>
             (await eventsSince(upAtMs)).find(
-              ({ event, reason }) => event === 'portPhase' && reason === REASON,
+              // It drains first, for the same reason.
+              ({ event, reason, to }) => event === 'portPhase' && reason === REASON && to !== 'Draining',
             ),
           { timeoutSeconds: NOTICED_TIMEOUT_SECONDS },
         );
