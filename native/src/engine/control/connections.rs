@@ -663,8 +663,15 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Says what can be said over paths that are usable now.
     pub(super) fn tell_all_hosts(&mut self, now: Now) {
-        let owes = |one: &Connection<P>| matches!(one.stage, Stage::Dropped { .. } | Stage::Rejecting { .. });
+        let owes = |one: &Connection<P>| {
+            let Connection { stage, .. } = one;
+            matches!(
+                stage,
+                Stage::Dropped { .. } | Stage::Rejecting { .. } | Stage::Unaccepted { .. }
+            )
+        };
         for handle in self.connections.handles(owes) {
+            self.accept(handle, now);
             self.tell_host(handle, now);
         }
     }
@@ -693,9 +700,16 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Before anything is sent: is the link really still up? Hints come late, errors that a dying link causes do not.
     pub(super) fn verify_links(&mut self) {
-        if !std::mem::replace(&mut self.links_verified, true) {
-            // If it cannot be read, the level as last read holds.
-            self.levels_stale |= self.links.reread().unwrap_or(true);
+        if std::mem::replace(&mut self.links_verified, true) {
+            return;
+        }
+        match self.links.reread() {
+            Ok(changed) => {
+                self.links_known = true;
+                self.levels_stale |= changed;
+            }
+            // Nothing is said then; they are read again soon.
+            Err(_) => self.links_known = false,
         }
     }
 
@@ -705,6 +719,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             return true;
         }
         let Some(ip) = connection.local else { return false };
+        if !self.links_known {
+            return false;
+        }
         let link_up = self.links.view().by_address(ip).is_some_and(crate::link::Link::is_up);
         // A port that moved to another address says nothing about the old one.
         let deaf = |port: &super::port::Port<P>| port.management.dead;

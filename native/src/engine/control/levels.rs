@@ -92,6 +92,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if !std::mem::take(&mut self.levels_stale) {
             return;
         }
+        if !self.links_known {
+            self.verify_links();
+        }
         if std::mem::take(&mut self.devices_stale) || self.ports.values().any(|port| self.lacks_device(port)) {
             self.list_devices();
         }

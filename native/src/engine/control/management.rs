@@ -413,7 +413,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             .endpoint
             .as_ref()
             .and_then(|endpoint| self.links.view().by_address(endpoint.ip));
-        link.is_some_and(crate::link::Link::is_up)
+        self.links_known && link.is_some_and(crate::link::Link::is_up)
     }
 
     /// Whether a request may be sent now; if not, when it may, if nothing else happens (`None`: not at all).

@@ -129,6 +129,8 @@ pub struct Control<P: Provider, B: Backend, H: PollerHost<P, B>> {
     levels_stale: bool,
     /// The links were read anew in this step, so that something may be sent.
     links_verified: bool,
+    /// The last attempt to read the links anew succeeded: what is known of them can be trusted.
+    links_known: bool,
     /// RDMA devices as last listed.
     devices: Vec<DeviceInfo>,
     /// Why they could not be listed.
@@ -169,6 +171,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             model_stale: false,
             levels_stale: true,
             links_verified: false,
+            links_known: true,
             devices: Vec::new(),
             devices_problem: None,
             devices_stale: true,
@@ -204,6 +207,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.publish_model(now);
         self.release_finished(now);
         self.pollers.flush();
+        if !self.links_known {
+            self.recheck_at.get_or_insert(now.instant + RECHECK);
+        }
         if more_connection_events {
             Some(now.instant)
         } else {

@@ -978,6 +978,27 @@ fn a_link_that_comes_back_only_to_go_again_calls_no_host_back_until_it_stays() {
 }
 
 #[test]
+fn while_links_cannot_be_read_nothing_is_said_to_anybody_and_all_of_it_once_they_can() {
+    let mut node = Node::serving(STORAGE);
+    let connection = node.connected(at(A));
+    node.run(CALM);
+    // Only the device tells of the outage; after the drain it is closed, and the links as last read are up.
+    node.sim.set_link("rxe0", LinkState::Down);
+    node.links.fail_reads(u32::MAX);
+    node.run(Duration::from_secs(3));
+    assert_eq!(node.sim.live_objects().queue_pairs, 0, "drained");
+    assert!(node.host.is_connected(connection), "nothing was said");
+    assert_eq!(node.sim.violations(), []);
+    node.sim.set_link("rxe0", LinkState::Up);
+    node.links.fail_reads(0);
+    node.run(Duration::from_secs(2));
+    assert_eq!(node.host.outcome(connection), ConnectOutcome::Disconnected);
+    node.run(Duration::from_secs(10));
+    node.assert_phase("storage", "Serving", "Serving");
+    assert!(!node.sim.management_dead("rxe0"));
+}
+
+#[test]
 fn a_drain_while_the_link_is_down_says_nothing_to_anybody() {
     let mut node = Node::serving(STORAGE);
     let connection = node.connected(at(A));
