@@ -191,6 +191,9 @@ pub fn explain(failed: &Failed) -> String {
             shrunk.plan.steps,
             list(&failed.kept)
         );
+        if shrunk.plan.schedule != 0 {
+            short += &format!(" --schedule {}", shrunk.plan.schedule);
+        }
         if !shrunk.plan.without_hosts.is_empty() {
             short += &format!(" --without-hosts {}", list(&shrunk.plan.without_hosts));
         }

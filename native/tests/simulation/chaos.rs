@@ -127,7 +127,7 @@ impl Seeded {
             self.last_act_begun = true;
             self.begin_act(look, |random| random.below(2));
         } else if look.now >= self.act_ends && self.random.chance(ACTS_PER_MILLE) {
-            self.begin_act(look, |random| random.pick(&[0, 1, 2, 2, 2, 3, 4, 5, 6]));
+            self.begin_act(look, |random| random.pick(&[0, 1, 2, 2, 2, 3, 4, 5, 6, 7]));
         }
         if look.now < self.act_ends {
             return None;
@@ -248,6 +248,22 @@ impl Seeded {
                 then(0, hang(10_000));
                 then(200, Stimulus::HostsReconnect { nic });
                 then(50, down(random.between(5000, 7000)));
+            }
+            // A device fails while work on it is stuck, and says so again when the port has failed.
+            7 => {
+                goes_on = ms(2000);
+                then(0, hang(9000));
+                then(200, Stimulus::HostsReconnect { nic });
+                then(
+                    random.between(50, 300),
+                    Stimulus::DeviceFatal {
+                        nic,
+                        silent_death: false,
+                        lasts: ms(7000),
+                    },
+                );
+                let event = AsyncEvent::DeviceFatal;
+                then(random.between(2500, 4500), Stimulus::AsyncEvent { nic, event });
             }
             // Hosts come while a port goes.
             _ => {

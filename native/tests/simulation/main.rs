@@ -103,6 +103,7 @@ fn with_fewer_stimuli(plan: Plan, arguments: &Arguments) -> Plan {
     Plan {
         steps: arguments.stop_after.unwrap_or(plan.steps),
         stimuli: Some(stimuli.collect()),
+        schedule: arguments.schedule,
         ..plan
     }
 }

@@ -40,6 +40,8 @@ pub struct Plan {
     pub seed: u64,
     /// Steps of trouble.
     pub steps: u64,
+    /// Who runs when: another number is another order of turns with everything else the same.
+    pub schedule: u64,
     /// What goes wrong; `None`: what the seed says.
     pub stimuli: Option<Vec<Planned>>,
     /// Hosts that never do anything.
@@ -177,7 +179,7 @@ impl Run {
             hosts,
             hostile,
             chaos,
-            random: Random::new(seed, "schedule"),
+            random: Random::new(seed.wrapping_add(plan.schedule << 32), "schedule"),
             without_hosts: plan.without_hosts,
             quiet: false,
             phases: BTreeMap::new(),

@@ -21,7 +21,12 @@ type Outcome = Result<(), String>;
 const FOUND_BY: [(DeliberateFault, &[&str]); DeliberateFault::ALL.len()] = [
     (
         DeliberateFault::ConnectDuringDrain,
-        &["a draining port has no active queue pair", "liveness", "src/engine/"],
+        &[
+            "a draining port has no active queue pair",
+            "MemoryDeregisteredInUse",
+            "liveness",
+            "src/engine/",
+        ],
     ),
     (
         DeliberateFault::PublishedHalfBuilt,

@@ -6,6 +6,9 @@ use crate::run::Plan;
 use crate::stimulus::Planned;
 use crate::verdict::{Outcome, run};
 
+/// Orders of turns that are tried before a plan counts as one that does not fail.
+const SCHEDULES: u64 = 3;
+
 /// The shortest failing run found.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
@@ -28,8 +31,20 @@ impl Search {
         Instant::now() >= self.deadline
     }
 
-    /// Takes the plan over if it fails in the same way.
+    /// Takes the plan over if it fails in the same way, in this order of turns or another: what is left out changes when
+    /// everything after it happens, so that a failure that needs little but good timing would be missed.
     fn accepts(&mut self, plan: Plan) -> bool {
+        (0..SCHEDULES).any(|other| {
+            let schedule = plan.schedule + other;
+            !self.time_is_up()
+                && self.accepts_as_it_is(Plan {
+                    schedule,
+                    ..plan.clone()
+                })
+        })
+    }
+
+    fn accepts_as_it_is(&mut self, plan: Plan) -> bool {
         self.tries += 1;
         let outcome = run(&plan);
         let same = outcome
@@ -59,6 +74,23 @@ impl Search {
 
     fn stimuli(&self) -> Vec<Planned> {
         self.best.stimuli.clone().unwrap_or_default()
+    }
+
+    /// Most failures need only what came right before them.
+    fn only_the_last_stimuli(&mut self) {
+        let mut count = 1;
+        while count < self.stimuli().len() && !self.time_is_up() {
+            let stimuli = self.stimuli();
+            let last = stimuli[stimuli.len() - count..].to_vec();
+            let plan = Plan {
+                stimuli: Some(last),
+                ..self.best.clone()
+            };
+            if self.accepts(plan) {
+                return;
+            }
+            count *= 2;
+        }
     }
 
     /// Leaves out ever smaller parts of the stimuli.
@@ -126,6 +158,7 @@ pub fn shrink(plan: &Plan, outcome: &Outcome, hosts: usize, at_most: Duration) -
         tries: 0,
     };
     search.cut_after_failure();
+    search.only_the_last_stimuli();
     search.fewer_stimuli();
     search.fewer_steps();
     search.fewer_hosts(hosts);
