@@ -13,6 +13,8 @@ import {
   rustUnitStage,
   simulationStage,
   simulator,
+  smallScope,
+  smallScopeStage,
   toolchainStage,
 } from './native.ts';
 import { cacheDirectory, makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
@@ -75,7 +77,7 @@ program
     const tested = await runLanes(
       [
         [vitestStage('unit tests', 'unit', { timeoutSeconds: 10 * minute })],
-        [clippyStage, rustUnitStage, simulationStage],
+        [clippyStage, rustUnitStage, simulationStage, smallScopeStage],
       ],
       logs,
       built,
@@ -122,6 +124,7 @@ program
   .option('--threads <count>', 'default: as many as there are processors', naturalNumber)
   .option('--stimuli <numbers>', 'of what went wrong in the whole run only these')
   .option('--stop-after <steps>', 'the trouble ends after so many steps', naturalNumber)
+  .option('--schedule <number>', "another order of turns than the seed's", naturalNumber)
   .option('--without-hosts <numbers>', 'hosts that do nothing')
   .option('--shrink-seconds <count>', 'time to spend on making a failing run shorter', naturalNumber)
   .option('--fault <name>', 'build in a deliberate fault')
@@ -129,6 +132,17 @@ program
     await ensureNativeToolchain(join(makeLogDirectory('simulate', new Date()), 'set-up.log'));
     const given = Object.entries(options).flatMap(([name, value]) => [optionName(name), value]);
     process.exitCode = await runVisible([...simulator, '--', ...given], { env: cargoEnvironment() });
+  });
+
+program
+  .command('small-scope')
+  .description('try every interleaving of a small scope; `-- --help` names what it can be')
+  .allowUnknownOption()
+  .argument('[options...]')
+  .action(async (options: string[]) => {
+    await ensureNativeToolchain(join(makeLogDirectory('small-scope', new Date()), 'set-up.log'));
+    const argv = cargo('test', '--locked', ...smallScope, '--', ...options);
+    process.exitCode = await runVisible(argv, { env: cargoEnvironment() });
   });
 
 program

@@ -32,6 +32,9 @@ export const toolchainStage: Stage = {
 
 const needs = [toolchainStage.name];
 
+/** The test program of {@link smallScopeStage}, as fast as it gets and with every check. */
+export const smallScope = ['--profile', 'simulation', '--features', 'simulation', '--test', 'small_scope'];
+
 /** rustfmt in check mode. */
 export const rustFormatStage = commandStage('rust format', cargo('fmt', '--check'), {
   needs,
@@ -65,7 +68,7 @@ export const simulator = cargo(
 
 /**
  * The simulation: the fixed seeds, and a fresh one that is printed so that `npm run simulate -- --seed N` can repeat it;
- * coverage of the lifecycle; the simulator's own tests. Then every other test program in native/tests.
+ * coverage of the lifecycle; the simulator's own tests. Then the tests of what the hot path allocates.
  */
 export const simulationStage: Stage = {
   name: 'simulation',
@@ -77,9 +80,24 @@ export const simulationStage: Stage = {
     });
     const output = tail(logFile, Number.MAX_SAFE_INTEGER);
     for (const line of output.match(/^simulation: .*$/gm) ?? []) console.log(`  ${line}`);
-    // Without the simulator's feature cargo leaves the simulator out of "every test program".
-    const others = await cargoTestStage('simulation', ['--test', '*']).run(`${logFile}.others`);
+    const programs = ['controller_allocations', 'io_allocations', 'poller_allocations'];
+    const others = await cargoTestStage(
+      'allocations',
+      programs.flatMap((program) => ['--test', program]),
+    ).run(`${logFile}.others`);
     return addTallies([tallyLibtest(output, exitCode), others]);
+  },
+};
+
+/** Every interleaving of a small scope. Its figures are in the log. */
+export const smallScopeStage: Stage = {
+  name: 'small scope',
+  needs,
+  async run(logFile) {
+    const tally = await cargoTestStage('small scope', smallScope).run(logFile);
+    for (const line of tail(logFile, Number.MAX_SAFE_INTEGER).match(/^small scope: Wanted.*$/gm) ?? [])
+      console.log(`  ${line}`);
+    return tally;
   },
 };
 

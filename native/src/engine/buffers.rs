@@ -216,12 +216,19 @@ impl BufferPool {
 
 /// A fixed slot of registered memory, for receives and response capsules. Copied freely inside its owner; the owner
 /// keeps one user a slot.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegisteredSlot {
     arena: Arena,
     offset: usize,
     local_key: u32,
     bytes: u32,
+}
+
+/// A share has hundreds; which memory they name is shown with the region they are cut from.
+impl std::fmt::Debug for RegisteredSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegisteredSlot").finish_non_exhaustive()
+    }
 }
 
 impl RegisteredSlot {

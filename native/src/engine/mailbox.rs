@@ -3,7 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+
+#[cfg(not(feature = "simulation"))]
 use std::sync::mpsc;
+#[cfg(feature = "simulation")]
+use visible as mpsc;
 
 /// Wakes the thread that reads a mailbox. The runtime writes to an eventfd; tests count.
 pub trait Wake: fmt::Debug + Send + Sync {
@@ -81,6 +85,71 @@ pub fn mailbox<T>(capacity: usize, wake: Arc<dyn Wake>) -> (Sender<T>, Receiver<
     assert!(capacity > 0, "a mailbox without room hands messages over, which blocks");
     let (sender, receiver) = mpsc::sync_channel(capacity);
     (Sender { channel: sender, wake }, Receiver { channel: receiver })
+}
+
+/// The same channel for simulations, which have to see what is under way in it.
+#[cfg(feature = "simulation")]
+mod visible {
+    use std::collections::VecDeque;
+    use std::fmt;
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+    pub(super) struct SyncSender<T>(Arc<Mutex<VecDeque<T>>>, usize);
+    pub(super) struct Receiver<T>(Arc<Mutex<VecDeque<T>>>);
+    pub(super) struct Empty;
+
+    pub(super) enum TrySendError<T> {
+        Full(T),
+        Disconnected(T),
+    }
+
+    pub(super) fn sync_channel<T>(capacity: usize) -> (SyncSender<T>, Receiver<T>) {
+        let queue = Arc::new(Mutex::new(VecDeque::with_capacity(capacity)));
+        (SyncSender(Arc::clone(&queue), capacity), Receiver(queue))
+    }
+
+    fn locked<T>(queue: &Mutex<VecDeque<T>>) -> MutexGuard<'_, VecDeque<T>> {
+        queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    impl<T> SyncSender<T> {
+        pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+            // The sender is never cloned in a simulation: the other handle is the receiver.
+            if Arc::strong_count(&self.0) == 1 {
+                return Err(TrySendError::Disconnected(message));
+            }
+            let mut queue = locked(&self.0);
+            if queue.len() >= self.1 {
+                return Err(TrySendError::Full(message));
+            }
+            queue.push_back(message);
+            Ok(())
+        }
+    }
+
+    impl<T> Receiver<T> {
+        pub(super) fn try_recv(&self) -> Result<T, Empty> {
+            locked(&self.0).pop_front().ok_or(Empty)
+        }
+    }
+
+    impl<T> Clone for SyncSender<T> {
+        fn clone(&self) -> Self {
+            Self(Arc::clone(&self.0), self.1)
+        }
+    }
+
+    impl<T> fmt::Debug for SyncSender<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("SyncSender")
+        }
+    }
+
+    impl<T: fmt::Debug> fmt::Debug for Receiver<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_list().entries(locked(&self.0).iter()).finish()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Nothing more will happen at the host's end.
+    pub(super) fn host_is_done(&self) -> bool {
+        use HostState::{Disconnected, GaveUp, Rejected};
+        matches!(self.host_state, Disconnected | Rejected | GaveUp)
+    }
+
     pub(super) fn outcome(&self) -> ConnectOutcome {
         match &self.host_state {
             HostState::Connecting => ConnectOutcome::Pending,
@@ -118,7 +124,7 @@ pub(super) enum MessageKind {
 #[derive(Debug)]
 pub(super) struct Message {
     age: u64,
-    connection: u64,
+    pub(super) connection: u64,
     direction: Direction,
     kind: MessageKind,
 }

@@ -1,10 +1,11 @@
 //! The world: all state behind one lock, the choice of the next thing to happen, and the test's controls.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::connection::{Connection, Listener, Message, QueuedEvent};
+use super::connection::{Connection, Listener, Message, QueuedEvent, TargetState};
 use super::descriptor::Signal;
 use super::device::{Device, Domain, LinkState, Region, SimDeviceSpec};
 use super::faults::{EventKind, FaultPoint, Faults, InterruptedReceive, TransmitWhileDown};
@@ -148,10 +149,7 @@ impl World {
 
     fn step(&mut self) -> bool {
         let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        self.queue_pair_candidates(&mut candidates);
-        self.capsule_candidates(&mut candidates);
-        self.message_candidates(&mut candidates);
+        self.list_candidates(&mut candidates);
         let chosen = if candidates.is_empty() {
             None
         } else if self.in_order {
@@ -160,21 +158,55 @@ impl World {
             Some(candidates[self.random.below(candidates.len())])
         };
         self.candidates = candidates;
-        if chosen.is_none() {
-            return false;
-        }
+        let Some(chosen) = chosen else { return false };
         self.steps += 1;
         if self.steps % FORGET_EVERY == 0 {
             self.forget_connections();
         }
-        match chosen.expect("checked above") {
+        self.execute(chosen);
+        true
+    }
+
+    /// Everything that can happen next, into a list that is used again and again.
+    fn list_candidates(&self, candidates: &mut Vec<Candidate>) {
+        candidates.clear();
+        self.queue_pair_candidates(candidates);
+        self.capsule_candidates(candidates);
+        self.message_candidates(candidates);
+    }
+
+    fn all_candidates(&self) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        self.list_candidates(&mut candidates);
+        candidates
+    }
+
+    fn execute(&mut self, candidate: Candidate) {
+        match candidate {
             Candidate::Send(_, number) => self.execute_send(number),
             Candidate::Flush(_, number) => self.flush_one(number),
             Candidate::Capsule(_, connection) => self.deliver_capsule(connection),
             Candidate::Arrival(_, number) => self.finish_arrival(number),
             Candidate::Message(age) => self.deliver_message(age),
         }
-        true
+    }
+
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let regions: Vec<&u32> = self.regions.keys().collect();
+        let receive_queues: Vec<&u64> = self.receive_queues.keys().collect();
+        let connections = self.connections.iter().filter(|(key, one)| {
+            let engine_is_done = !one.identifier_held && one.target_state == TargetState::Closed;
+            let silent = self.messages.iter().all(|message| message.connection != **key);
+            !(engine_is_done && silent && one.host_is_done())
+        });
+        write!(
+            out,
+            "World {{ devices: {:?}, domains: {:?}, regions: {regions:?}, completion_queues: {:?}, \
+             receive_queues: {receive_queues:?}, queue_pairs: {:?}, listeners: {:?}, connections: ",
+            self.devices, self.domains, self.completion_queues, self.queue_pairs, self.listeners
+        )?;
+        write!(out, "{:?}", connections.collect::<BTreeMap<_, _>>())?;
+        write!(out, ", messages: {:?}, events: {:?} }}", self.messages, self.events)
     }
 
     fn kill_process(&mut self) {
@@ -207,9 +239,16 @@ impl World {
 }
 
 /// The test's handle on the world.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SimWorld {
     world: Arc<Mutex<World>>,
+}
+
+/// Every object of the engine holds a handle: what is behind it is not shown again with each.
+impl fmt::Debug for SimWorld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimWorld")
+    }
 }
 
 impl SimWorld {
@@ -450,6 +489,38 @@ impl SimWorld {
             }
         }
         panic!("the world is not idle after {STEPS_MAX} steps");
+    }
+
+    /// How many things can happen next.
+    #[must_use]
+    pub fn choices(&self) -> usize {
+        self.with(|world| world.all_candidates().len())
+    }
+
+    /// One of them in words.
+    ///
+    /// # Panics
+    /// If there are no more than `index`.
+    #[must_use]
+    pub fn choice(&self, index: usize) -> String {
+        self.with(|world| format!("{:?}", world.all_candidates()[index]))
+    }
+
+    /// Lets one of them happen.
+    ///
+    /// # Panics
+    /// If there are no more than `index`.
+    pub fn choose(&self, index: usize) {
+        self.with(|world| {
+            let candidate = world.all_candidates()[index];
+            world.execute(candidate);
+        });
+    }
+
+    /// Everything that decides what can happen next, for telling states apart: no counters, no receives that wait, no
+    /// connections that both ends are done with.
+    pub fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.with(|world| world.describe(out))
     }
 
     /// What exists now.

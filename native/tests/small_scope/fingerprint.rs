@@ -1,0 +1,507 @@
+//! Tells states of the whole machine apart: a hash of everything that decides what can happen next.
+//!
+//! The text is what `Debug` shows of engine, device, wire, host and volume. Read with it are the names of fields, so that
+//! what makes no difference to the future makes none to the hash:
+//!
+//! - Names that are given out one after the other (generations of handles, keys of objects, queue pair numbers, ages of
+//!   what is on the wire, epochs, controller ids, source ports, revisions, counts of flaps, numbers of steps) stand for
+//!   their rank among those of their kind in the state. The code compares them for equality and order only.
+//! - Moments are relative to now; those more than ten seconds ago are all alike, for nothing looks back further.
+//! - Left out are counters and statistics, texts for people, what is constant in the scope (desired state, injected
+//!   faults), addresses of memory, and which of many equal free buffers, receives and response slots is taken next: two
+//!   I/Os never run out of them.
+//!
+//! Two states are taken for one if their 64-bit hashes are the same.
+
+use std::time::Instant;
+
+/// Moments longer ago are all alike. The longest look back is the lifecycle's at a restless link, of 5 s.
+const LONG_AGO_NANOSECONDS: i128 = 10_000_000_000;
+
+/// Kinds of names. Each is ranked by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Share,
+    QueuePair,
+    Request,
+    Association,
+    Fence,
+    Connection,
+    Receive,
+    Age,
+    Key,
+    Region,
+    QueuePairNumber,
+    Epoch,
+    ControllerId,
+    SourcePort,
+    Revision,
+    Downs,
+    Step,
+    Probe,
+}
+
+/// Structs of which nothing is looked at.
+fn is_skipped_struct(name: &str) -> bool {
+    matches!(
+        name,
+        "PollerCounters"
+            | "PortCounters"
+            | "PortStatistics"
+            | "IoCounters"
+            | "Journal"
+            | "Arena"
+            | "Mapping"
+            | "RegisteredSlot"
+            | "BufferPool"
+            | "NodeSpec"
+    )
+}
+
+/// Fields that are not looked at, whatever they are of.
+fn is_skipped_field(name: &str) -> bool {
+    matches!(
+        name,
+        "counters"
+            | "statistics"
+            | "journal"
+            | "retired"
+            | "desired"
+            | "spec"
+            | "settings"
+            | "message"
+            | "address"
+            | "base"
+            | "memory"
+            | "local_key"
+            | "fingerprint"
+            | "taken"
+            | "received_at"
+            | "created"
+            | "now"
+            | "since_unix_ms"
+            | "drain"
+            | "pools"
+            | "response_slots"
+            | "response_free"
+            | "response_memory"
+            | "idle"
+            | "receive_regions"
+            | "small_regions"
+            | "large_regions"
+            | "poller_host"
+            | "limits"
+            | "sizing"
+            | "next_address"
+            | "sim"
+            | "async_signal"
+            | "wake"
+    )
+}
+
+/// Fields that are not looked at in these structs.
+fn is_skipped_part(owner: &str, name: &str) -> bool {
+    matches!(
+        (owner, name),
+        ("Request", "response")
+            | ("Buffer", "piece" | "index")
+            | ("ControllerIds", "next")
+            | ("Control", "generation" | "last_probe")
+    )
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Frame<'a> {
+    /// Struct, variant, or that of what a list stands in.
+    name: &'a str,
+    /// The field whose value comes now, or that of what a list stands in.
+    field: &'a str,
+    bracket: u8,
+    /// Values so far.
+    index: u64,
+    /// Of handles below.
+    kind: Option<Kind>,
+    seconds: i128,
+    slot: u64,
+}
+
+/// What one more piece of text means.
+enum Piece {
+    Literal(u64),
+    Name(Kind, (u64, u64)),
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    now: i128,
+    frames: Vec<Frame<'a>>,
+    pieces: Vec<Piece>,
+}
+
+fn mix(state: u64, word: u64) -> u64 {
+    let mixed = (state ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29))
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        .rotate_left(31)
+}
+
+fn hash_of(text: &str) -> u64 {
+    let mut state = text.len() as u64;
+    for part in text.as_bytes().chunks(8) {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        state = mix(state, u64::from_le_bytes(word));
+    }
+    state
+}
+
+/// The kind of the handles in a field or variant.
+fn kind_of_handle(frame: &Frame<'_>) -> Kind {
+    match (frame.name, frame.field) {
+        (_, "share") => Kind::Share,
+        (_, "association") => Kind::Association,
+        (_, "fence") | (_, "fenced") | ("Parked", _) => Kind::Fence,
+        ("ConnectionKey", _) => Kind::Connection,
+        (_, "orphans") => Kind::Request,
+        (_, "queue_pair" | "queue_pairs" | "handle" | "dirty" | "settled" | "numbers") => Kind::QueuePair,
+        ("Close" | "Established" | "Adopted", _) => Kind::QueuePair,
+        (name, field) => panic!("a handle of unknown kind in field {field} of {name}"),
+    }
+}
+
+fn kind_of_table(field: &str) -> Kind {
+    match field {
+        "shares" => Kind::Share,
+        "queue_pairs" => Kind::QueuePair,
+        "requests" => Kind::Request,
+        "associations" => Kind::Association,
+        "fences" => Kind::Fence,
+        "table" => Kind::Connection,
+        _ => panic!("a table of unknown kind in field {field}"),
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn frame(&mut self) -> &mut Frame<'a> {
+        self.frames.last_mut().expect("there is always one")
+    }
+
+    fn literal(&mut self, word: u64) {
+        self.pieces.push(Piece::Literal(word));
+    }
+
+    fn name(&mut self, kind: Kind, name: (u64, u64)) {
+        self.pieces.push(Piece::Literal(kind as u64 + 1));
+        self.pieces.push(Piece::Name(kind, name));
+    }
+
+    fn open(&mut self, name: &'a str, bracket: u8) {
+        self.literal(mix(hash_of(name), u64::from(bracket)));
+        let parent = *self.frame();
+        let mut frame = Frame {
+            bracket,
+            index: 0,
+            seconds: 0,
+            slot: 0,
+            ..parent
+        };
+        match name {
+            "" | "Some" | "Ok" => {}
+            "Handle" => {
+                frame.kind = Some(kind_of_handle(&parent));
+                frame.name = name;
+                frame.field = "";
+            }
+            "Table" => {
+                frame.kind = Some(kind_of_table(parent.field));
+                frame.name = name;
+                frame.field = "";
+            }
+            "Slot" => {
+                frame.slot = parent.index;
+                frame.name = name;
+                frame.field = "";
+            }
+            "Receive" => {
+                frame.slot = parent.index;
+                frame.kind = Some(Kind::Receive);
+                frame.name = name;
+                frame.field = "";
+            }
+            _ => {
+                frame.name = name;
+                frame.field = "";
+            }
+        }
+        self.frames.push(frame);
+    }
+
+    /// Goes on behind the value that comes now: to the comma or bracket that ends it.
+    fn skip(&mut self) {
+        let bytes = self.text.as_bytes();
+        let mut depth = 0;
+        loop {
+            match bytes[self.at] {
+                b'{' | b'[' | b'(' => depth += 1,
+                b'}' | b']' | b')' if depth == 0 => return,
+                b'}' | b']' | b')' => depth -= 1,
+                b',' if depth == 0 => return,
+                b'"' => self.skip_string(),
+                _ => {}
+            }
+            self.at += 1;
+        }
+    }
+
+    /// From the opening quotation mark to the closing one.
+    fn skip_string(&mut self) {
+        let bytes = self.text.as_bytes();
+        self.at += 1;
+        while bytes[self.at] != b'"' {
+            self.at += 1 + usize::from(bytes[self.at] == b'\\');
+        }
+    }
+
+    fn close(&mut self) {
+        let frame = self.frames.pop().expect("brackets match");
+        self.literal(u64::from(frame.bracket) << 8);
+    }
+
+    fn field(&mut self, name: &'a str) {
+        self.frame().field = name;
+        let frame = *self.frame();
+        self.literal(hash_of(name));
+        let free_requests = name == "free" && frame.name == "Table" && frame.kind == Some(Kind::Request);
+        if is_skipped_field(name) || is_skipped_part(frame.name, name) || free_requests {
+            self.skip();
+        }
+    }
+
+    fn comma(&mut self) {
+        self.frame().index += 1;
+        self.literal(u64::from(b','));
+    }
+
+    fn token(&mut self, token: u64) {
+        let (slot, generation) = (token >> 32 & 0xff_ffff, token & 0xffff_ffff);
+        match token >> 56 {
+            _ if token >> 62 == 3 => self.name(Kind::Probe, (0, token)),
+            1 => {
+                self.literal(slot);
+                self.name(Kind::Receive, (slot, generation));
+            }
+            kind @ 2..=5 => {
+                self.literal(kind << 32 | slot);
+                self.name(Kind::Request, (slot, generation));
+            }
+            0 if token != 0 => {
+                // A connection's: the generation is the upper half.
+                let (slot, generation) = (token & 0xffff_ffff, token >> 32);
+                self.literal(slot);
+                self.name(Kind::Connection, (slot, generation));
+            }
+            _ => self.literal(token),
+        }
+    }
+
+    fn number(&mut self, text: &'a str, is_map_key: bool) {
+        let Ok(number) = text.parse::<u64>() else {
+            return self.word(text);
+        };
+        let frame = *self.frame();
+        let kind = match (frame.name, frame.field) {
+            ("Instant", "tv_sec") => {
+                self.frame().seconds = i128::from(number);
+                return;
+            }
+            ("Instant", "tv_nsec") => {
+                let moment = frame.seconds * 1_000_000_000 + i128::from(number);
+                let relative = (moment - self.now).max(-LONG_AGO_NANOSECONDS);
+                return self.literal(mix(hash_of("moment"), relative as u64));
+            }
+            ("Handle", "slot") => {
+                self.frame().slot = number;
+                return self.literal(number);
+            }
+            ("Handle" | "Slot" | "Receive", "generation") => {
+                if let Some(kind) = frame.kind {
+                    self.name(kind, (frame.slot, number));
+                }
+                return;
+            }
+            (_, "token") => return self.token(number),
+            (_, "spent") if frame.index == 0 => return self.token(number),
+            (_, "age" | "send") => Kind::Age,
+            (_, "capsules" | "arrival") if frame.bracket == b'(' && frame.index == 0 => Kind::Age,
+            ("SimMemoryRegion", "key") => Kind::Region,
+            // Registered once.
+            ("HostRegion", _) => return,
+            (_, "regions") if is_map_key || frame.name == "World" => Kind::Region,
+            (_, "queue_pairs" | "numbers") if is_map_key => Kind::QueuePairNumber,
+            (_, "number" | "queue_pair_number" | "queue_pair") if number != 0 => Kind::QueuePairNumber,
+            ("LastWorkRequestReached" | "QueuePairFatal", _) => Kind::QueuePairNumber,
+            (_, "key" | "device" | "domain" | "completion_queue" | "receive_queue" | "connection" | "listener") => {
+                Kind::Key
+            }
+            (_, "devices" | "domains" | "completion_queues" | "receive_queues" | "listeners" | "connections") => {
+                Kind::Key
+            }
+            (
+                "Request" | "Established" | "Disconnected" | "Failed" | "TimewaitExit" | "ConnectionRemoval"
+                | "ListenerRemoval" | "AddressChange" | "HostConnection",
+                "" | "events",
+            ) if frame.index == 0 => Kind::Key,
+            (_, "epoch") | ("Epoch", _) => Kind::Epoch,
+            (_, "epochs") if is_map_key => Kind::Epoch,
+            (_, "controller_id") => Kind::ControllerId,
+            (_, "hosts") if frame.bracket == b'(' && frame.index == 2 => Kind::ControllerId,
+            (_, "revision" | "discovery_generation") => Kind::Revision,
+            (_, "downs" | "seen_flaps") => Kind::Downs,
+            (_, "step" | "empty_in_step") => Kind::Step,
+            _ => return self.literal(number),
+        };
+        self.name(kind, (0, number));
+    }
+
+    /// Anything else: a name without a value, a duration, an address.
+    fn word(&mut self, text: &'a str) {
+        if self.frame().field == "source" {
+            if let Some(port) = text.rsplit(':').next().and_then(|port| port.parse().ok()) {
+                return self.name(Kind::SourcePort, (0, port));
+            }
+        }
+        self.literal(hash_of(text));
+    }
+
+    fn read(&mut self) {
+        let bytes = self.text.as_bytes();
+        while let Some(&byte) = bytes.get(self.at) {
+            match byte {
+                b' ' | b'\n' => self.at += 1,
+                b',' => {
+                    self.comma();
+                    self.at += 1;
+                }
+                b':' => self.at += 1,
+                b'{' | b'[' | b'(' => {
+                    self.open("", byte);
+                    self.at += 1;
+                }
+                b'}' | b']' | b')' => {
+                    self.close();
+                    self.at += 1;
+                }
+                b'"' => {
+                    let start = self.at;
+                    self.skip_string();
+                    self.at += 1;
+                    self.literal(hash_of(&self.text[start..self.at]));
+                }
+                _ => self.read_word(bytes),
+            }
+        }
+    }
+
+    fn read_word(&mut self, bytes: &'a [u8]) {
+        let start = self.at;
+        let ends = |byte: u8| {
+            matches!(
+                byte,
+                b' ' | b',' | b'{' | b'}' | b'[' | b']' | b'(' | b')' | b'\n' | b'"'
+            )
+        };
+        while self.at < bytes.len() && !ends(bytes[self.at]) {
+            // A colon inside belongs to the word (an address); one at its end says that it names what follows.
+            let next = bytes.get(self.at + 1).copied().unwrap_or(b' ');
+            if bytes[self.at] == b':' && (next == b' ' || next == b'\n') {
+                break;
+            }
+            self.at += 1;
+        }
+        let word = &self.text[start..self.at];
+        let names = bytes.get(self.at) == Some(&b':');
+        let is_number = word.as_bytes()[0].is_ascii_digit();
+        if names && !is_number {
+            self.field(word);
+        } else if is_number {
+            self.number(word, names);
+        } else {
+            let mut next = self.at;
+            while bytes.get(next) == Some(&b' ') {
+                next += 1;
+            }
+            match bytes.get(next) {
+                Some(b'{' | b'(') if is_skipped_struct(word) => {
+                    self.at = next;
+                    self.skip();
+                }
+                Some(&bracket @ (b'{' | b'(')) => {
+                    self.open(word, bracket);
+                    self.at = next + 1;
+                }
+                _ => self.word(word),
+            }
+        }
+    }
+}
+
+/// A moment as `Debug` shows it, for nothing else tells its number.
+fn nanoseconds_as_shown(moment: Instant) -> i128 {
+    let text = format!("{moment:?}");
+    let numbers = text
+        .split(|one: char| !one.is_ascii_digit())
+        .filter_map(|part| part.parse::<i128>().ok());
+    let numbers: Vec<i128> = numbers.collect();
+    let [seconds, nanoseconds] = numbers[..] else {
+        panic!("a moment is shown as seconds and nanoseconds, not as {text}")
+    };
+    seconds * 1_000_000_000 + nanoseconds
+}
+
+/// The fingerprint of a state, shown as `text` at `now`.
+pub fn fingerprint(text: &str, now: Instant) -> u64 {
+    let root = Frame {
+        name: "",
+        field: "",
+        bracket: b' ',
+        index: 0,
+        kind: None,
+        seconds: 0,
+        slot: 0,
+    };
+    let mut reader = Reader {
+        text,
+        at: 0,
+        now: nanoseconds_as_shown(now),
+        frames: vec![root],
+        pieces: Vec::with_capacity(text.len() / 8),
+    };
+    reader.read();
+    assert_eq!(reader.frames.len(), 1, "brackets match");
+    // Ranks: by kind, and for handles by slot.
+    let mut names: Vec<(Kind, (u64, u64))> = Vec::new();
+    for piece in &reader.pieces {
+        if let Piece::Name(kind, name) = piece {
+            names.push((*kind, *name));
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    let mut ranks: Vec<u64> = Vec::with_capacity(names.len());
+    for (index, (kind, (slot, _))) in names.iter().enumerate() {
+        let follows = index > 0 && (names[index - 1].0, names[index - 1].1.0) == (*kind, *slot);
+        ranks.push(if follows { ranks[index - 1] + 1 } else { 0 });
+    }
+    let mut state = 0;
+    for piece in &reader.pieces {
+        state = match piece {
+            Piece::Literal(word) => mix(state, *word),
+            Piece::Name(kind, name) => {
+                let index = names.binary_search(&(*kind, *name)).expect("it was put there");
+                mix(state, ranks[index])
+            }
+        };
+    }
+    state
+}

@@ -1,0 +1,483 @@
+//! Everything that takes part: control loop and poller of production, the simulated device and wire, the volume, the host,
+//! the link and time. Each can be given its turn.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_core::backend::Backend;
+use weir_core::engine::association::Place;
+use weir_core::engine::control::port::Reason;
+use weir_core::engine::control::{Control, ControlParts, Now, PollerHost, PollerLink};
+use weir_core::engine::counters::PollerCounters;
+use weir_core::engine::mailbox::{NeverAsleep, mailbox};
+use weir_core::engine::poller::{Poller, PollerParts};
+use weir_core::lifecycle::Phase;
+use weir_core::link::scripted::ScriptedLinks;
+use weir_core::provider::sim::{LinkState, LiveObjects, SimDeviceSpec, SimProvider, SimWorld};
+use weir_core::subsystem::model::Model;
+use weir_core::subsystem::spec::{DesiredState, PollingMode};
+
+use crate::fingerprint::fingerprint;
+use crate::host::{BLOCK_BYTES, Host, Script};
+use crate::storage::{BLOCKS, Storage};
+
+const DEVICE: &str = "rxe0";
+const NETDEV: &str = "rdma0";
+const ADDRESS: &str = "10.9.0.1";
+const PORT: u16 = 4420;
+const SUBSYSTEM_NQN: &str = "nqn.2026-11.dev.weir:scope";
+const MAILBOX_ROOM: usize = 64;
+/// Lines kept of what happened.
+const LOG_LINES: usize = 400;
+/// Turns of everybody within which a machine left alone comes to rest.
+const ROUNDS_MAX: usize = 5000;
+
+type ScopePoller = Poller<SimProvider, Storage>;
+
+/// The one poller, once it is started.
+#[derive(Clone)]
+struct SteppedPoller {
+    provider: SimProvider,
+    storage: Storage,
+    poller: Arc<Mutex<Option<ScopePoller>>>,
+    start: Instant,
+    now: Arc<Mutex<Duration>>,
+}
+
+impl fmt::Debug for SteppedPoller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SteppedPoller")
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PollerHost<SimProvider, Storage> for SteppedPoller {
+    fn start(
+        &mut self,
+        place: Place,
+        _mode: PollingMode,
+        model: &Arc<Model>,
+    ) -> Result<PollerLink<SimProvider, Storage>, Reason> {
+        let (to, inbox) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
+        let (outbox, from) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
+        let counters = Arc::new(PollerCounters::default());
+        let parts = PollerParts {
+            provider: self.provider.clone(),
+            backend: self.storage.queue(0).expect("a queue"),
+            place,
+            model: Arc::clone(model),
+            inbox,
+            outbox,
+            counters: Arc::clone(&counters),
+        };
+        let now = self.start + *locked(&self.now);
+        *locked(&self.poller) = Some(Poller::new(parts, now));
+        Ok(PollerLink { to, from, counters })
+    }
+
+    fn set_mode(&mut self, _mode: PollingMode) {}
+}
+
+/// Somebody's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// A step of the control loop.
+    Control,
+    /// A step of the poller.
+    Poller,
+    /// The host looks at what arrived and does the next thing.
+    Host,
+    /// One of the things on the wire or in the device happens.
+    Wire(usize),
+    /// One of the I/Os in the volume is carried out and completes.
+    Volume(usize),
+    /// The link goes down, or comes up.
+    Link,
+    /// Time passes up to the next moment somebody waits for.
+    Time,
+}
+
+/// Who may do things in any order, beside control loop, poller, volume and link, who always may.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Freedom {
+    /// The host; else it does what there is to do as soon as something arrives or its time comes.
+    pub host: bool,
+    /// What is on the wire and in the device; else it happens in the order it was asked for, at any time.
+    pub wire: bool,
+}
+
+/// See the module's text.
+pub struct Machine {
+    world: SimWorld,
+    links: ScriptedLinks,
+    storage: Storage,
+    control: Control<SimProvider, Storage, SteppedPoller>,
+    poller: SteppedPoller,
+    pub host: Host,
+    link_up: bool,
+    freedom: Freedom,
+    /// Times the link may still go down.
+    pub flaps_left: u32,
+    control_deadline: Option<Duration>,
+    poller_deadline: Option<Duration>,
+    /// What happened, where that is wanted.
+    log: Option<VecDeque<String>>,
+    /// Choices made, where they are to be made again.
+    way: Option<Vec<Choice>>,
+    text: String,
+}
+
+impl Machine {
+    /// The choices that lead to a port that serves and a host that is connected.
+    pub fn way_to_connected(script: Script) -> Vec<Choice> {
+        let mut machine = Self::new(script, 0);
+        machine.way = Some(Vec::new());
+        machine.settle("the host is connected", |machine| machine.host.is_live());
+        machine.come_to_rest();
+        machine.way.take().expect("it was just put there")
+    }
+
+    /// A machine that has gone a way before its host begins its I/Os and its link to flap. With none it has just taken
+    /// over its desired state.
+    pub fn after(way: &[Choice], script: Script, flaps: u32, freedom: Freedom) -> Self {
+        let mut machine = Self::new(script, flaps);
+        way.iter().for_each(|choice| machine.take(*choice));
+        machine.host.begun = true;
+        machine.freedom = freedom;
+        machine.step_host();
+        machine
+    }
+
+    fn new(script: Script, flaps: u32) -> Self {
+        let world = SimWorld::in_order();
+        let ip: IpAddr = ADDRESS.parse().expect("an address");
+        world.add_device(SimDeviceSpec::new(DEVICE, NETDEV, ip));
+        let links = ScriptedLinks::with(&[(NETDEV, ip, 24)]);
+        let storage = Storage::default();
+        let poller = SteppedPoller {
+            provider: world.provider(),
+            storage: storage.clone(),
+            poller: Arc::default(),
+            start: Instant::now(),
+            now: Arc::default(),
+        };
+        let control = Control::new(ControlParts {
+            provider: world.provider(),
+            backend: storage.clone(),
+            links: Box::new(links.clone()),
+            poller_host: poller.clone(),
+            exit_when_device_removed: false,
+            recreation: None,
+            reports: Vec::new(),
+        });
+        let sim = world.add_host("10.9.0.2".parse().expect("an address"));
+        let host = Host::new(sim, SocketAddr::new(ip, PORT), SUBSYSTEM_NQN, script, poller.start);
+        let mut machine = Self {
+            world,
+            links,
+            storage,
+            control,
+            poller,
+            host,
+            link_up: true,
+            freedom: Freedom::default(),
+            flaps_left: flaps,
+            control_deadline: None,
+            poller_deadline: None,
+            log: None,
+            way: None,
+            text: String::new(),
+        };
+        machine.apply();
+        machine
+    }
+
+    fn apply(&mut self) {
+        let spec = json!({
+            "nodeName": "node-a",
+            "target": "scope/target",
+            "listeners": [{ "name": NETDEV, "addressFrom": { "address": ADDRESS }, "port": PORT }],
+            "subsystems": [{ "nqn": SUBSYSTEM_NQN, "access": { "policy": "AnyHost" }, "namespaces": [
+                { "nsid": 1, "backend": { "file": { "path": "/simulated", "sizeBytes": 4096 } } },
+            ] }],
+            "queues": { "queueDepth": 32, "maxIOQueues": 1, "inCapsuleDataSizeBytes": BLOCK_BYTES },
+            "link": { "holdMilliseconds": 500, "drainTimeoutSeconds": 2, "upStabilizationMilliseconds": 200 },
+            "polling": { "cores": 1 },
+            "buffers": { "smallCount": 32, "largeCount": 4, "receiveCount": 64 },
+        });
+        let text = json!({ "generation": 1, "spec": spec }).to_string();
+        let desired = DesiredState::from_json(text.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
+        let now = self.moment();
+        self.control.apply(desired, now).expect("the engine is not draining");
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Duration {
+        *locked(&self.poller.now)
+    }
+
+    fn moment(&self) -> Now {
+        let now = self.now();
+        Now {
+            instant: self.poller.start + now,
+            unix_ms: now.as_millis() as u64,
+        }
+    }
+
+    fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.poller.start)
+    }
+
+    /// Things on the wire and in the device that can happen now.
+    pub fn wire_choices(&self) -> usize {
+        let all = self.world.choices();
+        if self.freedom.wire { all } else { all.min(1) }
+    }
+
+    /// I/Os in the volume that can complete now.
+    pub fn volume_choices(&self) -> usize {
+        self.storage.pending()
+    }
+
+    /// The link can change now.
+    pub fn link_can_change(&self) -> bool {
+        !self.link_up || self.flaps_left > 0
+    }
+
+    /// The link is up.
+    pub fn link_is_up(&self) -> bool {
+        self.link_up
+    }
+
+    /// The next moment that somebody waits for.
+    ///
+    /// # Panics
+    /// If somebody asks for a turn at once although it was just seen to have nothing to do.
+    pub fn next_moment(&self) -> Option<Duration> {
+        let (now, moments) = (self.now(), self.moments());
+        let next = moments.into_iter().flatten().min()?;
+        assert!(
+            next > now,
+            "somebody spins: control, poller and host wait for {moments:?}, and it is {now:?}"
+        );
+        Some(next)
+    }
+
+    /// Somebody waits for a moment that is not here yet.
+    pub fn time_can_pass(&self) -> bool {
+        self.moments().into_iter().flatten().any(|at| at > self.now())
+    }
+
+    /// Gives somebody a turn. A broken promise is a panic.
+    pub fn take(&mut self, choice: Choice) {
+        self.way.iter_mut().for_each(|way| way.push(choice));
+        if self.log.is_some() {
+            let line = match choice {
+                Choice::Wire(index) if self.freedom.wire => format!("wire: {}", self.world.choice(index)),
+                Choice::Volume(index) => format!("volume: {}", self.storage.shown(index)),
+                other => format!("{other:?}"),
+            };
+            self.note(line);
+        }
+        match choice {
+            Choice::Control => self.step_control(),
+            Choice::Poller => self.step_poller(),
+            Choice::Host => self.step_host(),
+            Choice::Wire(index) if self.freedom.wire => self.world.choose(index),
+            Choice::Wire(_) => {
+                self.world.step();
+            }
+            Choice::Volume(index) => self.storage.complete(index),
+            Choice::Link => self.change_link(),
+            Choice::Time => {
+                let next = self.moments().into_iter().flatten().filter(|at| *at > self.now()).min();
+                *locked(&self.poller.now) = next.expect("somebody waits");
+            }
+        }
+        if !self.freedom.host && matches!(choice, Choice::Wire(_) | Choice::Time) {
+            self.step_host();
+        }
+    }
+
+    fn step_host(&mut self) {
+        let now = self.moment().instant;
+        self.host.step(now);
+    }
+
+    /// When control loop, poller and host want to be stepped although nothing arrives.
+    fn moments(&self) -> [Option<Duration>; 3] {
+        let host = self.host.deadline().map(|at| self.since_start(at));
+        [self.control_deadline, self.poller_deadline, host]
+    }
+
+    fn step_control(&mut self) {
+        let now = self.moment();
+        let deadline = self.control.step(now);
+        self.control_deadline = deadline.map(|at| self.since_start(at));
+        let reports = self.control.take_reports();
+        if self.log.is_some() {
+            for report in reports {
+                self.note(serde_json::to_string(&report).expect("reports are JSON"));
+            }
+        }
+    }
+
+    fn step_poller(&mut self) {
+        let now = self.moment().instant;
+        let mut poller = locked(&self.poller.poller);
+        let Some(stepped) = poller.as_mut() else { return };
+        let progress = stepped.step(now);
+        self.poller_deadline = progress.deadline.map(|at| self.since_start(at));
+        if progress.stopped {
+            *poller = None;
+            self.poller_deadline = None;
+        }
+    }
+
+    fn change_link(&mut self) {
+        self.link_up = !self.link_up;
+        self.flaps_left -= u32::from(!self.link_up);
+        self.links.set_up(NETDEV, self.link_up);
+        self.world
+            .set_link(DEVICE, if self.link_up { LinkState::Up } else { LinkState::Down });
+    }
+
+    fn note(&mut self, line: String) {
+        let at = self.now().as_secs_f64();
+        if let Some(log) = &mut self.log {
+            if log.len() == LOG_LINES {
+                log.pop_front();
+            }
+            log.push_back(format!("{at:>10.3}  {line}"));
+        }
+    }
+
+    /// Keeps from now on what happens.
+    pub fn keep_log(&mut self) {
+        self.log = Some(VecDeque::new());
+    }
+
+    /// What happened since then.
+    pub fn log(&self) -> String {
+        let lines = self.log.iter().flatten();
+        lines.fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    /// Everything that decides what can happen next, as text.
+    pub fn describe(&mut self) -> &str {
+        self.text.clear();
+        let text = &mut self.text;
+        let shown = write!(text, "Control {:?} ", self.control)
+            .and_then(|()| write!(text, "{:?} ", *locked(&self.poller.poller)))
+            .and_then(|()| self.world.describe(text))
+            .and_then(|()| write!(text, " {:?} ", self.links))
+            .and_then(|()| self.storage.describe(text))
+            .and_then(|()| write!(text, " {:?} {} {}", self.host, self.link_up, self.flaps_left));
+        shown.expect("text");
+        &self.text
+    }
+
+    /// See [`fingerprint`].
+    pub fn fingerprint(&mut self) -> u64 {
+        let now = self.moment().instant;
+        self.describe();
+        fingerprint(&self.text, now)
+    }
+
+    /// The port serves and the host is connected and done.
+    pub fn is_well(&self) -> bool {
+        let serves = |phase: Phase| matches!(phase, Phase::Serving);
+        self.link_up
+            && self.control.phases().all(|(_, phase, ..)| serves(phase))
+            && self.host.is_live()
+            && self.host.is_done()
+    }
+
+    /// Gives everybody turns, in order, until `done`.
+    fn settle(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        for _ in 0..ROUNDS_MAX {
+            if done(self) {
+                return;
+            }
+            self.round();
+        }
+        panic!("{what}: not within {ROUNDS_MAX} rounds");
+    }
+
+    /// Gives everybody turns until nothing changes but the time.
+    fn come_to_rest(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let before = self.fingerprint();
+            self.turns();
+            if self.fingerprint() == before {
+                return;
+            }
+        }
+        panic!("the machine does not come to rest within {ROUNDS_MAX} rounds");
+    }
+
+    fn turns(&mut self) {
+        self.take(Choice::Control);
+        self.take(Choice::Poller);
+        self.take(Choice::Host);
+        while self.world.choices() > 0 {
+            self.take(Choice::Wire(0));
+        }
+        while self.storage.pending() > 0 {
+            self.take(Choice::Volume(0));
+        }
+    }
+
+    fn round(&mut self) {
+        let before = self.fingerprint();
+        self.turns();
+        if self.fingerprint() == before && self.next_moment().is_some() {
+            self.take(Choice::Time);
+        }
+    }
+
+    /// At the end: what the host reads is what it may read and what the volume holds, and once the host and then the
+    /// target have left nothing is held any more.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn check_the_end(&mut self) {
+        for block in 0..BLOCKS {
+            let held = self.storage.block(block);
+            assert!(
+                self.host.history.allows(block, held),
+                "block {block} of the volume holds {held:#x}, but only {} is possible",
+                self.host.history.expectation(block)
+            );
+            self.host.read_again(block);
+            self.settle("the host reads", |machine| machine.host.is_done());
+        }
+        self.host.leave();
+        self.settle("the host leaves", |machine| {
+            let objects = machine.world.live_objects();
+            machine.host.is_gone() && objects.queue_pairs == 0 && objects.connection_ids == 0
+        });
+        let now = self.moment();
+        self.control.begin_closing(now);
+        self.settle("the target leaves", |machine| {
+            machine.control.has_left() && locked(&machine.poller.poller).is_none()
+        });
+        let held = self.world.live_objects();
+        assert_eq!(held, LiveObjects::default(), "everything is given back");
+        assert_eq!(self.world.violations(), [], "the provider's rules were kept");
+    }
+}
+
+/// A machine that is let go in the middle of something is not torn down in order, and that is no violation.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.world.record_violations();
+    }
+}
