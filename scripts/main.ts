@@ -124,6 +124,7 @@ program
   .option('--threads <count>', 'default: as many as there are processors', naturalNumber)
   .option('--stimuli <numbers>', 'of what went wrong in the whole run only these')
   .option('--stop-after <steps>', 'the trouble ends after so many steps', naturalNumber)
+  .option('--sooner <steps>', 'what is left of what went wrong comes so many steps earlier', naturalNumber)
   .option('--schedule <number>', "another order of turns than the seed's", naturalNumber)
   .option('--without-hosts <numbers>', 'hosts that do nothing')
   .option('--shrink-seconds <count>', 'time to spend on making a failing run shorter', naturalNumber)

@@ -15,6 +15,7 @@ The production engine on a simulated machine, by seeds.
   --threads N          default: as many as there are processors
   --stimuli LIST       of what went wrong in the whole run only these, by number: what shrinking left
   --stop-after N       the trouble ends after so many steps
+  --sooner N           what is left of what went wrong comes so many steps earlier
   --schedule N         another order of turns than the seed's: what shrinking found it with
   --without-hosts LIST hosts that do nothing, by number
   --shrink-seconds N   time to spend on making a failing run shorter (default 60; 0: none)
@@ -33,6 +34,7 @@ pub struct Arguments {
     pub threads: Option<usize>,
     pub stimuli: Option<Vec<usize>>,
     pub stop_after: Option<u64>,
+    pub sooner: u64,
     pub schedule: u64,
     pub without_hosts: Vec<usize>,
     pub shrinking: Option<Duration>,
@@ -79,6 +81,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--threads" => parsed.threads = Some(number(&name, &value)?),
             "--stimuli" => parsed.stimuli = Some(list(&name, &value)?),
             "--stop-after" => parsed.stop_after = Some(number(&name, &value)?),
+            "--sooner" => parsed.sooner = number(&name, &value)?,
             "--schedule" => parsed.schedule = number(&name, &value)?,
             "--without-hosts" => parsed.without_hosts = list(&name, &value)?,
             "--shrink-seconds" => parsed.shrinking = Some(Duration::from_secs(number(&name, &value)?)),

@@ -118,10 +118,11 @@ fn conduct_one(campaign: &Campaign, plan: &Plan, results: &Mutex<Results>, steps
         }
         let hosts = Machine::new(plan.seed).0.hosts.len();
         let shrunk = (!campaign.shrinking.is_zero()).then(|| shrink(plan, &outcome, hosts, campaign.shrinking));
-        let left = shrunk
+        let (mut left, sooner) = shrunk
             .as_ref()
-            .and_then(|shrunk| shrunk.plan.stimuli.clone())
+            .map(|shrunk| (shrunk.plan.stimuli.clone().unwrap_or_default(), shrunk.sooner))
             .unwrap_or_default();
+        left.iter_mut().for_each(|planned| planned.step += sooner);
         let kept = (0..outcome.stimuli.len())
             .filter(|index| left.contains(&outcome.stimuli[*index]))
             .collect();
@@ -191,6 +192,9 @@ pub fn explain(failed: &Failed) -> String {
             shrunk.plan.steps,
             list(&failed.kept)
         );
+        if shrunk.sooner != 0 {
+            short += &format!(" --sooner {}", shrunk.sooner);
+        }
         if shrunk.plan.schedule != 0 {
             short += &format!(" --schedule {}", shrunk.plan.schedule);
         }

@@ -103,9 +103,8 @@ impl Chaos {
     pub fn choose(&mut self, look: &Look<'_>) -> Option<Stimulus> {
         match self {
             Self::Repeated(planned) => {
-                let next = planned.as_slice().first()?;
-                assert!(next.step >= look.step, "a repeated run meets every step of its plan");
-                if next.step == look.step {
+                // With less going wrong before it, trouble may look at other steps than it was planned at.
+                if planned.as_slice().first()?.step <= look.step {
                     planned.next().map(|planned| planned.stimulus)
                 } else {
                     None

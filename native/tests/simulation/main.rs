@@ -44,6 +44,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arguments::{Arguments, HELP};
 use campaign::{Campaign, Results, conduct, explain, report};
 use run::Plan;
+use stimulus::Planned;
 
 /// Fixed seeds unless told otherwise.
 pub const SEEDS: u64 = 120;
@@ -99,7 +100,10 @@ fn with_fewer_stimuli(plan: Plan, arguments: &Arguments) -> Plan {
     let stimuli = whole.stimuli.into_iter().enumerate();
     let stimuli = stimuli
         .filter(|(index, _)| kept.contains(index))
-        .map(|(_, planned)| planned);
+        .map(|(_, planned)| Planned {
+            step: planned.step.saturating_sub(arguments.sooner),
+            ..planned
+        });
     Plan {
         steps: arguments.stop_after.unwrap_or(plan.steps),
         stimuli: Some(stimuli.collect()),

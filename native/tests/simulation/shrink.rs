@@ -6,6 +6,9 @@ use crate::run::Plan;
 use crate::stimulus::Planned;
 use crate::verdict::{Outcome, run};
 
+/// Steps that a run with less in it may take longer to fail, before its trouble ends.
+const SLACK: u64 = 5_000;
+
 /// Orders of turns that are tried before a plan counts as one that does not fail.
 const SCHEDULES: u64 = 3;
 
@@ -14,6 +17,8 @@ const SCHEDULES: u64 = 3;
 pub struct Shrunk {
     pub plan: Plan,
     pub outcome: Outcome,
+    /// Steps that the stimuli came earlier than in the whole run.
+    pub sooner: u64,
     /// Runs it took.
     pub tries: usize,
 }
@@ -23,6 +28,7 @@ struct Search {
     best: Plan,
     outcome: Outcome,
     deadline: Instant,
+    sooner: u64,
     tries: usize,
 }
 
@@ -66,7 +72,10 @@ impl Search {
             .violation
             .as_ref()
             .map_or(u64::MAX, |violation| violation.step);
-        self.best.steps = self.best.steps.min(failed_at + 1);
+        // What fails after the trouble needs its end.
+        if failed_at <= self.best.steps {
+            self.best.steps = failed_at + SLACK;
+        }
         if let Some(stimuli) = &mut self.best.stimuli {
             stimuli.retain(|planned| planned.step <= failed_at);
         }
@@ -124,6 +133,37 @@ impl Search {
         }
     }
 
+    /// Long peace before the first stimulus rarely matters.
+    fn sooner(&mut self) {
+        let Some(first) = self.stimuli().first().map(|planned| planned.step) else {
+            return;
+        };
+        for begin in [1_000, 5_000, 20_000] {
+            if begin >= first || self.time_is_up() {
+                return;
+            }
+            let mut stimuli = self.stimuli();
+            stimuli.iter_mut().for_each(|planned| planned.step -= first - begin);
+            let steps = self.best.steps - (first - begin);
+            let plan = Plan {
+                stimuli: Some(stimuli),
+                steps,
+                ..self.best.clone()
+            };
+            if self.accepts(plan) {
+                self.sooner = first - begin;
+                return;
+            }
+        }
+    }
+
+    /// What would have come after the failure makes no difference to it.
+    fn end_with_failure(&mut self) {
+        if let Some(violation) = &self.outcome.violation {
+            self.best.steps = self.best.steps.min(violation.step + 1);
+        }
+    }
+
     /// For what is only noticed after the trouble: as little of it as will do.
     fn fewer_steps(&mut self) {
         let last = self.stimuli().last().map_or(0, |planned| planned.step);
@@ -155,6 +195,7 @@ pub fn shrink(plan: &Plan, outcome: &Outcome, hosts: usize, at_most: Duration) -
         },
         outcome: outcome.clone(),
         deadline: Instant::now() + at_most,
+        sooner: 0,
         tries: 0,
     };
     search.cut_after_failure();
@@ -163,9 +204,12 @@ pub fn shrink(plan: &Plan, outcome: &Outcome, hosts: usize, at_most: Duration) -
     search.fewer_steps();
     search.fewer_hosts(hosts);
     search.fewer_stimuli();
+    search.sooner();
+    search.end_with_failure();
     Shrunk {
         plan: search.best,
         outcome: search.outcome,
+        sooner: search.sooner,
         tries: search.tries,
     }
 }
