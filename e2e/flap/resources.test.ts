@@ -12,13 +12,27 @@ const GSI = '{"ifname":"rxe0","lqpn":1,"type":"GSI","state":"RTS","comm":"ib_cor
 const listing = (gsi = GSI) =>
   parseListing(`31
 120400
-607 629 
-[{"lqpn":18,"type":"RC","state":"RTS","pid":629,"comm":"weir-control"},{"lqpn":21,"type":"RC","comm":"rdma_cm"},${gsi}]
+607 629
+[{"lqpn":18,"type":"RC","state":"RTS","pid":629,"comm":"weir-control"}
+,{"lqpn":21,"type":"RC","comm":"rdma_cm"}
+,${gsi}
+]
 [{"mrn":0,"pid":629,"comm":"weir-control"},{"mrn":1,"pid":5000,"comm":"weir-control"}]
 [{"cqn":0,"poll-ctx":"WORKQUEUE","comm":"ib_core"},{"cqn":1,"pid":629},{"cqn":2,"poll-ctx":"SOFTIRQ","comm":"ib_core"}]
 [{"pdn":1,"pid":629},{"pdn":3,"comm":"nvmet_rdma"}]
-
+[ ]
 `);
+
+describe('parseListing', () => {
+  it('does not take a listing that was cut short for one of nothing', () => {
+    expect(() => parseListing('31\n120400\n607\n[ ]\n[ ]\n')).toThrow('2 lists');
+  });
+
+  it('sees that there is no process', () => {
+    const { fds, rssKiB, threads } = parseListing('\n\n\n[ ]\n[ ]\n[ ]\n[ ]\n[ ]\n');
+    expect([fds, rssKiB, threads.size]).toEqual([undefined, undefined, 0]);
+  });
+});
 
 describe('countOfProcess', () => {
   it('counts what any thread of the process made, and nothing of others', () => {

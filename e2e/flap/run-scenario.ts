@@ -99,6 +99,7 @@ class ScenarioRun {
   readonly #record: ScenarioRecord;
   readonly #residentKiB: number[] = [];
   #device = '';
+  #pid: number | undefined;
   #clockOffsetMs = 0;
   #beganAtMs = 0;
   #baseline: ResourceCounts = NO_LEAKS;
@@ -150,9 +151,11 @@ class ScenarioRun {
     this.#missed = [];
     const linesBefore = log.lines.length;
     const context = this.#context();
-    const { downAtMs, upAtMs, stallAfterUpMs } = await outage(this.#scenario.fault(context, number), [
-      sampler,
-    ]);
+    const { downAtMs, upAtMs, stallAfterUpMs } = await outage(
+      this.#scenario.fault(context, number),
+      [sampler],
+      this.#scenario.recoverySeconds,
+    );
     this.#record.rate.outages.push([downAtMs - this.#beganAtMs, upAtMs - this.#beganAtMs]);
     if (stallAfterUpMs !== undefined) {
       await waitForFlow([sampler], FLOW_BETWEEN_FLAPS);
@@ -181,6 +184,7 @@ class ScenarioRun {
   async conclude(): Promise<void> {
     const { fio } = this.#started();
     this.#record.machineLoad = loadavg()[0] ?? 0;
+    await this.#scenario.beforeCounting?.(this.#context());
     this.#record.leaks = await this.#settledLeaks();
     const result = await fio.stop();
     this.#record.verifyErrors = result.verifyErrors;
@@ -232,7 +236,14 @@ class ScenarioRun {
   }
 
   async #count(): Promise<ResourceCounts> {
-    return this.#target.count(await listResources(this.#where.e2e.shell, NODE, await this.#target.pid()));
+    const { shell } = this.#where.e2e;
+    // Looked for anew only when it is gone: this is asked after every flap of very many.
+    let listing = await listResources(shell, NODE, this.#pid);
+    if (listing.fds === undefined) {
+      this.#pid = await this.#target.pid();
+      if (this.#pid !== undefined) listing = await listResources(shell, NODE, this.#pid);
+    }
+    return this.#target.count(listing);
   }
 
   async #settledLeaks(): Promise<ResourceCounts> {

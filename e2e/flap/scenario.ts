@@ -45,6 +45,8 @@ export interface Scenario {
   fault(context: ScenarioContext, flap: number): Fault;
   /** Looks at a flap that is over and began at a moment of this machine's clock. */
   check?(context: ScenarioContext, record: FlapRecord, downAtMs: number): Promise<void>;
+  /** After the last flap, before what the target holds is compared with what it held before the first. */
+  beforeCounting?(context: ScenarioContext): Promise<void>;
   /** Makes good whatever a fault may have left when the run broke off; harmless otherwise. */
   restore(context: ScenarioContext): Promise<void>;
   /** Measures resident memory after each flap. */
