@@ -105,7 +105,7 @@ export class TargetMetrics {
     'Attempts to register memory with the device.',
     ['listener', 'device', 'result'],
   );
-  readonly #deviceFatal = this.#counter('device_fatal_total', 'Fatal errors that the device reported.', [
+  readonly #deviceFatal = this.#counter('device_fatal_total', 'Fatal errors of the device; that it was removed is one.', [
     'listener',
     'device',
   ]);

@@ -390,6 +390,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// A port's device is gone.
     pub(super) fn lose_device(&mut self, id: PortId, reason: Reason, now: Now) {
         let Some(port) = self.ports.get_mut(&id) else { return };
+        port.statistics.device_fatal += 1;
         let device = port
             .endpoint
             .as_ref()

@@ -110,7 +110,7 @@ pub struct PortStatistics {
     pub registrations_succeeded: u64,
     /// Attempts that failed.
     pub registrations_failed: u64,
-    /// Fatal errors of its device.
+    /// Fatal errors of its device; that it was removed is one.
     pub device_fatal: u64,
     /// Async events by name.
     pub async_events: BTreeMap<&'static str, u64>,

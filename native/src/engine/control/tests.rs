@@ -806,6 +806,25 @@ fn a_removed_device_is_drained_and_serves_again_when_it_is_back() {
 }
 
 #[test]
+fn a_removed_device_counts_as_a_fatal_error_each_time_it_is_reported_as_one() {
+    // Some devices report a fatal error as they go; of soft RDMA only the connection manager tells.
+    for reports in [2, 1] {
+        let mut node = Node::serving(BOTH);
+        if reports == 2 {
+            node.sim.remove_device("rxe0");
+        } else {
+            node.sim.remove_device_unreported("rxe0");
+        }
+        node.run(Duration::from_secs(3));
+        let is_fatal =
+            |report: &&Report| matches!(&report.event, Event::DeviceFatal { device, .. } if device == "rxe0");
+        assert_eq!(node.reports.iter().filter(is_fatal).count(), reports);
+        assert_eq!(node.listener("storage")["deviceFatal"], reports);
+        assert_eq!(node.listener("second")["deviceFatal"], 0);
+    }
+}
+
+#[test]
 fn a_removed_device_ends_the_process_where_the_kernel_needs_that_but_only_after_a_drain() {
     let mut node = Node::serving(BOTH);
     node.control.exit_when_device_removed = true;
