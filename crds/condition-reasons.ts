@@ -81,3 +81,25 @@ export const DEGRADED_REASONS = {
   FullService: 'False: nothing serves with less than it should.',
   MemoryPartlyRegistered: 'Part of the memory could not be registered with the device; it keeps trying.',
 } as const;
+
+/**
+ * Reasons of every condition of an NvmeofTargetNode while no dataplane reports, as the operator writes them: all are
+ * `Unknown` then.
+ */
+export const SILENCE_REASONS = {
+  NoPod: 'No pod runs on the node.',
+  NodeUnreachable: 'The node does not report to the cluster. Hosts may still be served there.',
+  DataplaneNotRunning:
+    'The process has ended, or was never started; the message has the exit code, or what its container waits for.',
+  DataplaneStarting: 'The process was started, and has not reported yet.',
+} as const;
+
+/** Reasons of every condition of an NvmeofTargetNode that its dataplane writes as its last word: all are `Unknown` then. */
+export const FAREWELL_REASONS = {
+  Stopped: 'The dataplane was asked to stop (SIGTERM), drained and left.',
+  DeviceRemoved:
+    'An RDMA device was removed: the dataplane left with exit code 75. `DeviceHealthy` stays False.',
+  RecreatingDevice:
+    'The management queue pair of a soft RDMA device is dead: the dataplane left with exit code 76, the next one makes the device anew. `DeviceHealthy` stays False.',
+  Fatal: 'The dataplane left for another reason; the message has it, with the exit code.',
+} as const;

@@ -147,8 +147,18 @@ const listenerStatusSchema = z.object({
   netdev: z.string().max(15).optional().describe('Network interface of the device.'),
   linkUp: z.boolean().optional().describe('Whether the link is up.'),
   phase: z
-    .enum(['Down', 'Arming', 'Serving', 'Degraded', 'Holding', 'Draining', 'Quarantined', 'Failed'])
-    .describe('Phase of the port.'),
+    .enum([
+      'Down',
+      'Arming',
+      'Serving',
+      'Degraded',
+      'Holding',
+      'Draining',
+      'Quarantined',
+      'Failed',
+      'Unknown',
+    ])
+    .describe('Phase of the port; Unknown while no dataplane reports.'),
   epoch: counter('Counts the times the port began to serve; memory regions and queue pairs belong to one.'),
   lastTransitionTime: timestampSchema.optional().describe('When the phase last changed.'),
   reason: z.string().max(256).optional().describe('Why the port is in this phase.'),
@@ -179,7 +189,9 @@ const namespaceStatusSchema = z.object({
   subsystem: z.string().min(1).max(223).describe('NQN of the subsystem.'),
   nsid: nsidSchema,
   uuid: z.string().max(36).optional().describe('UUID that hosts see.'),
-  state: z.enum(['Ready', 'Failed', 'Removing', 'Pending']).describe('State of the namespace.'),
+  state: z
+    .enum(['Ready', 'Failed', 'Removing', 'Pending', 'Unknown'])
+    .describe('State of the namespace; Unknown while no dataplane reports.'),
   reason: z.string().max(256).optional().describe('Why it is in this state.'),
   message: z.string().max(1024).optional().describe('Why, and what to do about it.'),
   sizeBytes: z.int().min(0).optional().describe('Capacity in bytes.'),
@@ -210,8 +222,13 @@ export const nvmeofTargetNodeStatusSchema = z
       .optional()
       .describe(`Host connections, the first ${STATUS_HOSTS_MAX}.`),
     version: z.string().max(64).optional().describe('Version of the dataplane.'),
+    startTime: timestampSchema
+      .optional()
+      .describe('When the process that reports this was started; absent while none reports.'),
   })
-  .describe('Observed state, written by the dataplane.');
+  .describe(
+    'Observed state, written by the dataplane; by the operator in its place while no dataplane reports.',
+  );
 
 /** Observed state of one node. */
 export type NvmeofTargetNodeStatus = z.output<typeof nvmeofTargetNodeStatusSchema>;

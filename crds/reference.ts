@@ -3,10 +3,12 @@ import { GROUP, VERSION } from './api-group.ts';
 import {
   DEGRADED_REASONS,
   DEVICE_REASONS,
+  FAREWELL_REASONS,
   LINK_REASONS,
   NODE_CONDITIONS,
   PROGRESS_REASONS,
   REFUSAL_REASONS,
+  SILENCE_REASONS,
   TARGET_CONDITIONS,
 } from './condition-reasons.ts';
 import { type ApiKind, customResourceDefinition } from './custom-resource-definition.ts';
@@ -122,6 +124,15 @@ function conditions(): string {
     '### Reasons of `Degraded`',
     '',
     ...table('Reason', DEGRADED_REASONS),
+    '### While no dataplane reports',
+    '',
+    'Every condition is `Unknown`, every port and namespace too, and no hosts are listed. The dataplane says so itself',
+    'when it leaves and knows why:',
+    '',
+    ...table('Reason', FAREWELL_REASONS),
+    'The operator says so in its place when it ended without a last word, and before it has reported for the first time:',
+    '',
+    ...table('Reason', SILENCE_REASONS),
   ].join('\n');
 }
 

@@ -173,6 +173,17 @@ describe('weir-dataplane --config', () => {
     expect(program.logged.some((line) => line.msg.includes('still in flight'))).toBe(true);
   });
 
+  it.each([exitCodes.deviceRemoved, exitCodes.recreateDevice])(
+    'leaves with the exit code %i that the core says, so that its last word is heard before',
+    async (exitCode) => {
+      const program = start(['--config', configFile()]);
+      await program.serving();
+      program.core.emit({ type: 'fatal', level: 'error', message: 'the device is gone', exitCode });
+      expect(await program.exitCode).toBe(exitCode);
+      expect(program.core.closed).toBe(true);
+    },
+  );
+
   it('leaves at once on a second signal', async () => {
     const program = start(['--config', configFile()]);
     program.core.whenDrained = () => undefined;
@@ -180,6 +191,7 @@ describe('weir-dataplane --config', () => {
     program.stop('SIGTERM');
     program.stop('SIGINT');
     expect(await program.killed).toBe(130);
+    await vi.waitFor(() => expect(program.core.drains).toHaveLength(1));
     program.core.emit({ type: 'drained', result: 'completed' });
   });
 

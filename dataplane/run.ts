@@ -8,6 +8,7 @@ import type { Core } from './core/core.ts';
 import { CoreError } from './core/errors.ts';
 import { Dataplane } from './dataplane.ts';
 import { exitCodes } from './exit-codes.ts';
+import { exitFarewell, signalFarewell } from './farewell.ts';
 import { MetricsAddressError, startHttpServer } from './http-server.ts';
 import type { createLogger } from './logging.ts';
 import { type Options, parseOptions, type SourceOptions, UsageError } from './options.ts';
@@ -31,6 +32,21 @@ export interface Surroundings {
   exitNow(code: number): void;
   /** Told when probes are served; tests learn the port. */
   onListening?(server: Server): void;
+}
+
+/**
+ * Longest wait for the last word of a process that ends by itself: the core waits no longer than 3 s for it, and every
+ * second is one in which the next process could have served.
+ */
+const exitFarewellMilliseconds = 2000;
+
+/** The same after a drain that was asked for; the pod's grace period has 15 s for all that follows the drain. */
+const stopFarewellMilliseconds = 5000;
+
+/** The core ends the process. */
+interface CoreExit {
+  exitCode: number;
+  message: string;
 }
 
 /** Serves until told to stop. Resolves with the exit code of the process; see exit-codes.ts. */
@@ -76,6 +92,10 @@ async function serve(
   const { identity } = source;
   const logger = surroundings.createLogger(options.logLevel, identity);
   const core = surroundings.openCore(options.coreLibrary, identity.node, options.stateDirectory);
+  const coreExit = Promise.withResolvers<CoreExit>();
+  core.onEvent(({ known }) => {
+    if (known?.type === 'fatal') coreExit.resolve(known);
+  });
   let server: Server | undefined;
   try {
     const dataplane = new Dataplane(core, logger, identity, version);
@@ -84,18 +104,37 @@ async function serve(
     const followed = source.start(dataplane, core, logger);
     logger.info({ version, metricsAddress: options.metricsAddress }, 'serving');
 
-    const signal = await stopped;
+    const end = await Promise.race([stopped, coreExit.promise]);
+    if (typeof end !== 'string') {
+      followed.stop();
+      await atMost(followed.finish(exitFarewell(end.exitCode, end.message)), exitFarewellMilliseconds);
+      return end.exitCode;
+    }
+    const signal = end;
     logger.info({ signal }, 'asked to stop');
     followed.stop();
     const result = await dataplane.drain(options.drainTimeoutSeconds);
     if (result === 'timedOut') logger.warn('I/O was still in flight when the drain timeout was over');
-    await followed.finish();
+    await atMost(followed.finish(signalFarewell(signal, result)), stopFarewellMilliseconds);
     return exitCodes.ok;
   } finally {
     core.close();
     server?.close();
     server?.closeAllConnections();
     logger.flush();
+  }
+}
+
+/** Waits for it, but no longer than this. */
+async function atMost(work: Promise<void>, milliseconds: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+  });
+  try {
+    await Promise.race([work, deadline]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

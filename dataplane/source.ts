@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Silence } from '../crds/silent-status.ts';
 import type { Core } from './core/core.ts';
 import type { Dataplane } from './dataplane.ts';
 
@@ -14,6 +15,6 @@ export interface Source {
 export interface FollowedSource {
   /** Follows changes no more. The first step of leaving. */
   stop(): void;
-  /** Tells for the last time how it stands. The last step, after the drain. */
-  finish(): Promise<void>;
+  /** Says the last word: that nothing is served here any more, and why. The last step, after the drain. */
+  finish(farewell: Silence): Promise<void>;
 }

@@ -131,6 +131,89 @@ describe('a target that is applied', () => {
   });
 });
 
+describe('a dataplane that has ended', () => {
+  const nodeStatus = async () => (await nodeObjects())[0]?.['status'];
+  const nodeCondition = async (type: string): Promise<Record<string, unknown> | undefined> =>
+    ((await nodeStatus())?.conditions as Record<string, unknown>[] | undefined)?.find(
+      (one) => one['type'] === type,
+    );
+  const nodeReady = (expected: Record<string, string>) =>
+    cluster.waitFor(`Ready of the node ${JSON.stringify(expected)}`, async () => {
+      const ready = await nodeCondition('Ready');
+      const fits = Object.entries(expected).every(([field, value]) => ready?.[field] === value);
+      return fits ? ready : undefined;
+    });
+
+  it('stands for nothing that it reported, until the next one reports', async () => {
+    await apply();
+    // Unknown first, before anything runs.
+    await nodeReady({ status: 'Unknown', reason: 'NoPod' });
+    const pod = await serve('fast', 'node-a', 2);
+    await condition('Ready', { status: 'True' });
+
+    await cluster.changePod(namespace, pod, false, { terminated: { exitCode: 70 } });
+    const ready = await nodeReady({ status: 'Unknown', reason: 'DataplaneNotRunning' });
+    expect(ready['message']).toContain('exit code 70');
+    expect(await nodeStatus()).toMatchObject({
+      connectedHosts: 0,
+      listeners: [{ name: 'storage', address: '10.9.0.1', phase: 'Unknown', reason: 'DataplaneNotRunning' }],
+    });
+    expect((await nodeStatus()).hosts ?? []).toEqual([]);
+    await condition('Ready', { status: 'False', reason: 'DataplaneNotRunning' });
+    await condition('LinksUp', { status: 'Unknown', reason: 'DataplaneNotRunning' });
+    expect((await cluster.target(namespace, 'fast'))['status']).toMatchObject({
+      connectedHosts: 0,
+      nodes: '0/1',
+    });
+
+    const running = { running: { startedAt: '2026-11-23T08:05:00Z' } };
+    await cluster.changePod(namespace, pod, false, running, { terminated: { exitCode: 70 } });
+    await nodeReady({ status: 'Unknown', reason: 'DataplaneStarting' });
+    await cluster.reportServing(namespace, 'fast', 'node-a', 1, '2026-11-23T08:05:02Z');
+    await cluster.changePod(namespace, pod, true, running);
+    await nodeReady({ status: 'True' });
+    await condition('Ready', { status: 'True' });
+    // One owner: nothing of what the operator said in between is left.
+    expect(await nodeStatus()).toMatchObject({
+      connectedHosts: 1,
+      listeners: [{ phase: 'Serving', reason: 'Test' }],
+    });
+    expect(await nodeCondition('NamespacesReady')).toBeUndefined();
+  });
+
+  it('is noticed when its end was too short to be seen: the process that runs is not the one that reported', async () => {
+    await apply();
+    const pod = await serve();
+    await condition('Ready', { status: 'True' });
+    const running = { running: { startedAt: '2026-11-23T08:05:00Z' } };
+    await cluster.changePod(namespace, pod, false, running, { terminated: { exitCode: 75 } });
+    await nodeReady({ status: 'Unknown', reason: 'DataplaneStarting' });
+    await condition('Ready', { status: 'False', reason: 'DataplaneStarting' });
+  });
+
+  it('is told from one that is not ready and says why itself', async () => {
+    await apply();
+    const pod = await serve('fast', 'node-a', 1);
+    await condition('Ready', { status: 'True' });
+    await cluster.changePod(namespace, pod, false, { running: { startedAt: '2026-11-23T08:00:00Z' } });
+    await condition('Ready', { status: 'False', reason: 'PodNotReady' });
+    expect(await nodeCondition('LinksUp')).toMatchObject({ status: 'True', reason: 'Test' });
+    expect((await nodeStatus()).connectedHosts).toBe(1);
+  });
+
+  it('is out of reach with its node, and may serve on', async () => {
+    await apply();
+    await serve('fast', 'node-a', 1);
+    await condition('Ready', { status: 'True' });
+    const path = objectPath(RESOURCES.nodes, { name: 'node-a' });
+    const taint = { key: 'node.kubernetes.io/unreachable', effect: 'NoExecute' };
+    await cluster.api.mergePatch(path, { spec: { taints: [taint] } });
+    await nodeReady({ status: 'Unknown', reason: 'NodeUnreachable' });
+    expect((await nodeStatus()).connectedHosts).toBe(1);
+    await cluster.api.mergePatch(path, { spec: { taints: null } });
+  });
+});
+
 describe('an edit', () => {
   it('reaches the node object, without a new pod when the dataplane can take it up live', async () => {
     await apply();

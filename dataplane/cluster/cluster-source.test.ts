@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
+import { type NvmeofTargetNodeStatus, nvmeofTargetNodeStatusSchema } from '../../crds/nvmeof-target-node.ts';
 import { CoreError } from '../core/errors.ts';
 import { FakeCore, sampleListener, sampleStats } from '../core/fake-core.ts';
 import { Dataplane } from '../dataplane.ts';
@@ -16,7 +16,7 @@ let followed: FollowedSource | undefined;
 beforeEach(() => vi.useFakeTimers({ now: new Date('2026-11-23T10:00:00Z') }));
 afterEach(async () => {
   followed?.stop();
-  await followed?.finish();
+  await followed?.finish({ reason: 'Stopped', message: 'the test is over' });
   vi.useRealTimers();
 });
 
@@ -158,12 +158,50 @@ describe('weir-dataplane in a cluster', () => {
   });
 
   it('writes a last status when it leaves', async () => {
+    const { core, put, source, status, condition, settle } = setUp();
+    put(3);
+    await settle();
+    expect(status().startTime).toBeDefined();
+    core.snapshot = sampleStats({ generation: 3, state: 'Drained', hostsTotal: 1 });
+    source.stop();
+    await source.finish({ reason: 'Stopped', message: 'the dataplane was stopped (SIGTERM) and left' });
+    const conditions = status().conditions ?? [];
+    expect(new Set(conditions.map((one) => one.status))).toEqual(new Set(['Unknown']));
+    expect(condition('Ready')).toMatchObject({
+      reason: 'Stopped',
+      lastTransitionTime: '2026-11-23T10:00:02Z',
+    });
+    expect(status()).toMatchObject({ connectedHosts: 0, hosts: [], listeners: [{ phase: 'Unknown' }] });
+    expect(status().startTime).toBeUndefined();
+    expect(nvmeofTargetNodeStatusSchema.safeParse(status()).success).toBe(true);
+  });
+
+  it('keeps saying that its device is away when it leaves because of that', async () => {
     const { core, put, source, condition, settle } = setUp();
     put(3);
     await settle();
-    core.snapshot = sampleStats({ generation: 3, state: 'Drained' });
+    core.snapshot = sampleStats({
+      generation: 3,
+      state: 'Drained',
+      listeners: [sampleListener({ phase: 'Failed', reason: 'DeviceRemoved', message: 'rxe0 was removed' })],
+    });
     source.stop();
-    await source.finish();
-    expect(condition('Ready')).toMatchObject({ status: 'False', reason: 'Draining' });
+    await source.finish({ reason: 'DeviceRemoved', message: 'the dataplane left with exit code 75' });
+    expect(condition('DeviceHealthy')).toMatchObject({ status: 'False', reason: 'DeviceRemoved' });
+    expect(condition('Ready')).toMatchObject({ status: 'Unknown', reason: 'DeviceRemoved' });
+    expect(condition('LinksUp')?.status).toBe('Unknown');
+  });
+
+  it('writes what is true again when the operator took it for dead', async () => {
+    const { put, statuses, status, condition, settle } = setUp();
+    put(3);
+    await settle();
+    put(3, sampleSpecInput, { status: status() });
+    await settle();
+    const before = statuses().length;
+    put(3, sampleSpecInput, { status: { conditions: [] } });
+    await settle();
+    expect(statuses()).toHaveLength(before + 1);
+    expect(condition('Ready')?.status).toBe('True');
   });
 });

@@ -7,6 +7,7 @@ import {
   type NvmeofTargetNodeStatus,
   nvmeofTargetNodeSpecSchema,
 } from '../../crds/nvmeof-target-node.ts';
+import type { Silence } from '../../crds/silent-status.ts';
 import { formatProblems, problemsOf } from '../../crds/validation.ts';
 import { type Api, ApiClient } from '../../operator/kubernetes/api-client.ts';
 import type { KubernetesObject } from '../../operator/kubernetes/object.ts';
@@ -19,7 +20,7 @@ import type { FollowedSource, Source } from '../source.ts';
 import { ClusterUnavailableError } from './cluster-unavailable-error.ts';
 import type { Refusal } from './conditions.ts';
 import { EventReporter } from './event-reporter.ts';
-import { buildStatus } from './status.ts';
+import { buildFarewell, buildStatus, type StatusInput } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
 
 /** Which object, and what is known of it before it was read. */
@@ -34,6 +35,8 @@ export interface ClusterSourceOptions {
 export interface TargetNodeObject extends KubernetesObject {
   readonly spec: unknown;
   readonly conditions: readonly Condition[];
+  /** `status.startTime`: which process reported last; absent when none stands for the status. */
+  readonly startTime: string | undefined;
 }
 
 /**
@@ -63,6 +66,8 @@ class FollowedNode implements FollowedSource {
   readonly #status: StatusWriter;
   readonly #events: EventReporter;
   readonly #stopped = new AbortController();
+  readonly #startTime = new Date(Date.now() - process.uptime() * 1000);
+  #farewell: Silence | undefined;
   #object: TargetNodeObject | undefined;
   /** What came of the object as it is now. */
   #judged: { generation: number; refusal: Refusal | undefined; served: boolean } | undefined;
@@ -110,7 +115,8 @@ class FollowedNode implements FollowedSource {
     this.#stopped.abort();
   }
 
-  async finish(): Promise<void> {
+  async finish(farewell: Silence): Promise<void> {
+    this.#farewell = farewell;
     await this.#status.stop();
     await this.#events.flush();
   }
@@ -129,6 +135,8 @@ class FollowedNode implements FollowedSource {
       this.#judged = undefined;
       this.#status.forget();
     }
+    // The operator took this process for dead, and spoke in its place: what is true is written again.
+    if (before?.startTime !== undefined && object.startTime === undefined) this.#status.forget();
     const generation = object.metadata.generation ?? 0;
     // Most changes are those of the status, by ourselves.
     if (this.#judged?.generation === generation) return;
@@ -170,16 +178,18 @@ class FollowedNode implements FollowedSource {
     if (this.#object === undefined || this.#judged === undefined) return undefined;
     const stats = this.#dataplane.stats();
     const { generation, refusal, served } = this.#judged;
-    const status = buildStatus({
+    const input: StatusInput = {
       stats,
       // What is served is told of the generation that is served: the core takes a moment to get there.
       generation: served ? Math.min(stats.generation, generation) : generation,
       refusal,
       node: this.#options.node || 'the node',
       version: this.#version,
+      startTime: this.#startTime,
       previous: this.#conditions,
       now: new Date(),
-    });
+    };
+    const status = this.#farewell === undefined ? buildStatus(input) : buildFarewell(input, this.#farewell);
     this.#conditions = status.conditions ?? [];
     return status;
   }
@@ -201,11 +211,15 @@ class FollowedNode implements FollowedSource {
 }
 
 function parseTargetNode(raw: unknown): TargetNodeObject {
-  const object = raw as KubernetesObject & { spec?: unknown; status?: { conditions?: Condition[] } };
+  const object = raw as KubernetesObject & {
+    spec?: unknown;
+    status?: { conditions?: Condition[]; startTime?: string };
+  };
   return {
     metadata: object.metadata,
     spec: object.spec,
     conditions: object.status?.conditions ?? [],
+    startTime: object.status?.startTime,
   };
 }
 

@@ -65,6 +65,7 @@ function flappingStatus(phase: 'Holding' | 'Serving', flaps: number): NvmeofTarg
     refusal: undefined,
     node: 'node-a',
     version: '0.1.0',
+    startTime: new Date(1_790_000_000_000),
     previous: [],
     now: new Date(1_790_000_000_000),
   });

@@ -14,6 +14,7 @@ function status(stats: Partial<CoreStats>, changes: Partial<StatusInput> = {}) {
     refusal: undefined,
     node: 'node-a',
     version: '0.1.0',
+    startTime: now,
     previous: [],
     now,
     ...changes,

@@ -1,6 +1,7 @@
 /** What a dataplane reports in the status of its NvmeofTargetNode: a pure function of what the core tells. */
 import type { Condition } from '../../crds/condition.ts';
 import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
+import { type Silence, silentStatus } from '../../crds/silent-status.ts';
 import type { CoreStats, ListenerStats, NamespaceStats } from '../core/stats.ts';
 import { judgeConditions, type Refusal } from './conditions.ts';
 
@@ -21,6 +22,8 @@ export interface StatusInput {
   /** Name of the node, for messages that say where to look. */
   node: string;
   version: string;
+  /** When the process was started. */
+  startTime: Date;
   /** Conditions as last written: a condition that stays the same keeps its transition time. */
   previous: readonly Condition[];
   now: Date;
@@ -32,12 +35,28 @@ export function buildStatus(input: StatusInput): NvmeofTargetNodeStatus {
   return {
     observedGeneration: input.generation,
     version: input.version,
+    startTime: wholeSeconds(input.startTime.getTime()),
     conditions: buildConditions(input),
     listeners: stats.listeners.map(listenerStatus),
     namespaces: stats.namespaces.map(namespaceStatus),
     connectedHosts: stats.hostsTotal,
     hosts: hostStatuses(stats),
   };
+}
+
+/**
+ * The last word of a dataplane that leaves. A device that is away or broken stays so without it: the one thing that
+ * is still known.
+ */
+export function buildFarewell(input: StatusInput, farewell: Silence): NvmeofTargetNodeStatus {
+  const last = buildStatus(input);
+  const silent = silentStatus(last, farewell, input.generation, input.now);
+  const device = last.conditions?.find(({ type, status }) => type === 'DeviceHealthy' && status === 'False');
+  if (device === undefined) return silent;
+  const conditions = silent.conditions?.map((condition) =>
+    condition.type === device.type ? device : condition,
+  );
+  return { ...silent, conditions };
 }
 
 /** The verdicts with their times: that of a condition moves only when its status does. */
@@ -117,10 +136,13 @@ function texts({ reason, message }: { reason: string; message: string }): {
 }
 
 function since<Name extends string>(name: Name, timeMs: number): Partial<Record<Name, string>> {
-  // Zero: the core does not know. Whole seconds: all that the API keeps.
-  if (timeMs === 0) return {};
-  const time = `${new Date(timeMs).toISOString().slice(0, 19)}Z`;
-  return { [name]: time } as Partial<Record<Name, string>>;
+  // Zero: the core does not know.
+  return timeMs === 0 ? {} : ({ [name]: wholeSeconds(timeMs) } as Partial<Record<Name, string>>);
+}
+
+/** A time as the API keeps it. */
+function wholeSeconds(timeMs: number): string {
+  return `${new Date(timeMs).toISOString().slice(0, 19)}Z`;
 }
 
 /** A reason that the API accepts: one word. */

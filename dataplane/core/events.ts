@@ -87,7 +87,7 @@ const knownEventSchema = z.discriminatedUnion('type', [
   }),
   event('backendError', { subsystem: text, nsid: number, errno: number }),
   event('drained', { result: text }),
-  event('fatal', { message: text }),
+  event('fatal', { message: text, exitCode: number }),
 ]);
 
 /** An event of a known type. */

@@ -38,7 +38,8 @@ export interface LiveChildren {
   readonly podNodes: ReadonlySet<string>;
 }
 
-async function forEachLimited<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
+/** Does the work for every item, several at a time. */
+export async function forEachLimited<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
   const iterator = items[Symbol.iterator]();
   const worker = async (): Promise<void> => {
     for (let next = iterator.next(); next.done !== true; next = iterator.next()) await work(next.value);

@@ -23,6 +23,8 @@ export type Taint = z.output<typeof taintSchema>;
 /** A node. */
 export type ClusterNode = z.output<typeof nodeSchema> & KubernetesObject;
 
+const terminatedSchema = z.object({ exitCode: z.int().default(0) });
+
 const podSchema = z.object({
   metadata: metadataSchema,
   spec: z
@@ -47,8 +49,11 @@ const podSchema = z.object({
                 waiting: z
                   .object({ reason: z.string().default(''), message: z.string().default('') })
                   .optional(),
+                running: z.object({ startedAt: z.string().default('') }).optional(),
+                terminated: terminatedSchema.optional(),
               })
               .prefault({}),
+            lastState: z.object({ terminated: terminatedSchema.optional() }).prefault({}),
           }),
         )
         .default([]),

@@ -15,7 +15,7 @@ import { EventRecorder } from '../kubernetes/event-recorder.ts';
 import { objectKey } from '../kubernetes/object.ts';
 import { objectPath, RESOURCES } from '../kubernetes/resource.ts';
 import type { DataplaneSettings } from '../settings.ts';
-import { Children, type LiveChildren } from './children.ts';
+import { Children, forEachLimited, type LiveChildren } from './children.ts';
 import { type DataplanePod, isPodAlive, isPodReady } from './cluster-objects.ts';
 import type { Verdict } from './conditions.ts';
 import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizer.ts';
@@ -27,6 +27,8 @@ import { judgeProgress } from './progress.ts';
 import { Refusal } from './refusal.ts';
 import { connectedHosts, isNodeReady, type NodeReport } from './roll-up.ts';
 import { nextRolloutStep, type RolloutStep } from './rollout.ts';
+import { judgeSilence } from './silence.ts';
+import { Silencer } from './silencer.ts';
 import { buildStatus } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
 
@@ -70,6 +72,7 @@ export class TargetReconciler {
   readonly #children: Children;
   readonly #events: EventRecorder;
   readonly #statusWriter: StatusWriter;
+  readonly #silencer: Silencer;
   readonly #observer: TargetObserver;
   readonly #uids = new Map<string, string>();
   /** Conflicts between targets are judged here. */
@@ -90,6 +93,7 @@ export class TargetReconciler {
     this.#children = new Children(api, new Applier(api), settings);
     this.#events = new EventRecorder(api, logger);
     this.#statusWriter = new StatusWriter(api, this.#events);
+    this.#silencer = new Silencer(api);
     this.fleet = new Fleet(caches);
   }
 
@@ -151,7 +155,7 @@ export class TargetReconciler {
 
   #reports(nodes: Iterable<string>, live: Live): NodeReport[] {
     const objects = new Map(live.targetNodes.map((object) => [object.spec.nodeName, object]));
-    const ready = new Set(live.pods.filter(isPodReady).map((pod) => pod.spec.nodeName));
+    const pods = Map.groupBy(live.pods, (pod) => pod.spec.nodeName);
     return [...nodes].map((nodeName) => {
       const object = objects.get(nodeName);
       return {
@@ -159,7 +163,8 @@ export class TargetReconciler {
         generation: object?.metadata.generation,
         status: object?.status,
         hasPod: live.podNodes.has(nodeName),
-        podReady: ready.has(nodeName),
+        podReady: pods.get(nodeName)?.some(isPodReady) === true,
+        silence: judgeSilence(pods.get(nodeName) ?? [], this.#caches.nodes.get(nodeName), object?.status),
       };
     });
   }
@@ -297,6 +302,21 @@ export class TargetReconciler {
     await removeFinalizer(this.#api, target);
   }
 
+  /** Says of each node that no dataplane stands for that nothing is known of it. */
+  async #silenceNodes(reports: readonly NodeReport[], target: StoredTarget): Promise<void> {
+    // Judged by what the caches show now: a dataplane may have reported since the pass began.
+    const live = this.#live(target);
+    const now = this.#reports(
+      reports.map(({ nodeName }) => nodeName),
+      live,
+    );
+    const silences = new Map(now.map(({ nodeName, silence }) => [nodeName, silence]));
+    await forEachLimited(live.targetNodes, async (object) => {
+      const silence = silences.get(object.spec.nodeName);
+      if (silence !== undefined) await this.#silencer.silence(object, silence);
+    });
+  }
+
   async #writeStatus(
     target: StoredTarget,
     nqn: string | undefined,
@@ -311,6 +331,7 @@ export class TargetReconciler {
       verdicts,
       now: new Date(),
     });
+    await this.#silenceNodes(reports, target);
     const { desiredNodes: desired = 0, readyNodes: ready = 0 } = status;
     this.#observer.observed(objectKey(target), { desired, ready });
     try {

@@ -1,6 +1,7 @@
 /** One verdict from what many nodes report. */
 import type { Condition } from '../../crds/condition.ts';
 import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
+import type { Silence } from '../../crds/silent-status.ts';
 import { findCondition, UNKNOWN, type Verdict } from './conditions.ts';
 
 /** A selected node as it reports. */
@@ -9,22 +10,29 @@ export interface NodeReport {
   /** metadata.generation of its NvmeofTargetNode; undefined when there is none yet. */
   readonly generation: number | undefined;
   readonly status: NvmeofTargetNodeStatus | undefined;
-  /** Whether a pod runs there: what a dead dataplane reported last says nothing about now. */
   readonly hasPod: boolean;
   readonly podReady: boolean;
+  /** Why `status` says nothing about now; undefined while a running dataplane stands for it. */
+  readonly silence: Silence | undefined;
 }
 
 /** Nodes named in a message; the rest is counted. */
 const NODES_NAMED_MAX = 3;
 
-/** Host connections of a node; none without a pod. */
+/** Host connections of a node; none without a process. */
 export function connectedHosts(report: NodeReport): number {
-  return report.hasPod ? (report.status?.connectedHosts ?? 0) : 0;
+  return report.silence === undefined || report.silence.mayServe === true
+    ? (report.status?.connectedHosts ?? 0)
+    : 0;
 }
 
 /** Whether a node serves its target in full. */
 export function isNodeReady(report: NodeReport): boolean {
-  return report.podReady && findCondition(report.status?.conditions, 'Ready')?.status === 'True';
+  return (
+    report.silence === undefined &&
+    report.podReady &&
+    findCondition(report.status?.conditions, 'Ready')?.status === 'True'
+  );
 }
 
 function summary(reports: readonly { nodeName: string; condition: Condition }[]): string {
@@ -45,7 +53,8 @@ export function rollUpCondition(
   bad: 'True' | 'False',
 ): Verdict {
   const known = reports.flatMap((report) => {
-    const condition = report.hasPod ? findCondition(report.status?.conditions, type) : undefined;
+    const condition =
+      report.silence === undefined ? findCondition(report.status?.conditions, type) : undefined;
     return condition === undefined ? [] : [{ nodeName: report.nodeName, condition }];
   });
   const bads = known.filter(({ condition }) => condition.status === bad);
@@ -62,7 +71,12 @@ export function rollUpCondition(
     const silent = reports.map(({ nodeName }) => nodeName).filter((name) => !telling.has(name));
     const hidden = silent.length - NODES_NAMED_MAX;
     const names = silent.slice(0, NODES_NAMED_MAX).join(', ') + (hidden > 0 ? ` and ${hidden} more` : '');
-    return { ...UNKNOWN, message: `nothing is known of ${names}: no pod, or it has not reported yet` };
+    const why = reports.find(({ nodeName }) => nodeName === silent[0])?.silence;
+    return {
+      ...UNKNOWN,
+      ...(why === undefined ? {} : { reason: why.reason }),
+      message: `nothing is known of ${names}: ${why?.message ?? 'it has not reported yet'}`,
+    };
   }
   return {
     status: bad === 'True' ? 'False' : 'True',
@@ -86,11 +100,12 @@ export function rollUpReady(reports: readonly NodeReport[]): Verdict {
     return { status: 'True', reason: 'Serving', message: `served on ${nodes}` };
   }
   const told = missing.flatMap((report) => {
-    const condition = report.hasPod ? findCondition(report.status?.conditions, 'Ready') : undefined;
+    const condition =
+      report.silence === undefined ? findCondition(report.status?.conditions, 'Ready') : undefined;
     if (condition !== undefined && condition.status !== 'True')
       return [{ nodeName: report.nodeName, condition }];
-    const message = report.hasPod ? 'the pod is not ready' : 'no pod';
-    const reason = report.hasPod ? 'PodNotReady' : 'NoPod';
+    const message = report.silence?.message ?? 'the pod is not ready';
+    const reason = report.silence?.reason ?? 'PodNotReady';
     return [
       {
         nodeName: report.nodeName,

@@ -58,6 +58,7 @@ describe('progress', () => {
     generation: 2,
     status: { observedGeneration: 2 },
     hasPod: true,
+    silence: undefined,
     podReady: true,
   };
   const input = {

@@ -6,6 +6,12 @@ import { buildStatus } from './status.ts';
 import { statusEvents } from './status-writer.ts';
 
 const now = new Date('2026-11-23T09:00:00Z');
+/** A node without a pod. */
+const noPod = {
+  hasPod: false,
+  podReady: false,
+  silence: { reason: 'NoPod', message: 'no pod runs on the node' },
+};
 const healthy = ['ListenersReady', 'LinksUp', 'DeviceHealthy', 'Ready'].map((type) =>
   sampleCondition(type, 'True'),
 );
@@ -16,6 +22,7 @@ const report = (nodeName: string, change: Partial<NodeReport> = {}): NodeReport 
   status: { observedGeneration: 1, connectedHosts: 2, conditions: serving },
   hasPod: true,
   podReady: true,
+  silence: undefined,
   ...change,
 });
 const accepted = { Accepted: { status: 'True', reason: 'Accepted', message: 'valid' } } as const;
@@ -46,7 +53,7 @@ describe('the status of a target', () => {
   });
 
   it('takes the last word of a dataplane that is gone for nothing', () => {
-    const gone = report('b', { hasPod: false, podReady: false });
+    const gone = report('b', noPod);
     expect(status([report('a'), gone])).toMatchObject({ readyNodes: 1, connectedHosts: 2 });
     expect(statuses([report('a'), gone])).toMatchObject({ Ready: 'False', LinksUp: 'Unknown' });
   });
@@ -69,10 +76,11 @@ describe('the status of a target', () => {
   });
 
   it('names up to three nodes of which nothing is known, and counts the rest', () => {
-    const silent = ['b', 'c', 'd', 'e'].map((name) => report(name, { hasPod: false, podReady: false }));
+    const silent = ['b', 'c', 'd', 'e'].map((name) => report(name, noPod));
     expect(findCondition(status([report('a'), ...silent]).conditions, 'DeviceHealthy')).toMatchObject({
       status: 'Unknown',
-      message: 'nothing is known of b, c, d and 1 more: no pod, or it has not reported yet',
+      reason: 'NoPod',
+      message: 'nothing is known of b, c, d and 1 more: no pod runs on the node',
     });
   });
 
@@ -83,7 +91,7 @@ describe('the status of a target', () => {
         condition.type === type ? sampleCondition(type, 'False', 'Cause') : condition,
       );
       const bad = report('b', { status: { observedGeneration: 1, conditions } });
-      const silent = report('c', { hasPod: false, podReady: false });
+      const silent = report('c', noPod);
       expect(findCondition(status([report('a'), bad, silent]).conditions, type)).toMatchObject({
         status: 'False',
         reason: 'Cause',
@@ -158,7 +166,7 @@ describe('Events', () => {
 
   it('warn when a target that was ready no longer is', () => {
     const before = status([report('a')]);
-    const after = status([report('a', { hasPod: false, podReady: false })], before);
+    const after = status([report('a', noPod)], before);
     expect(statusEvents(before, after)).toMatchObject([{ type: 'Warning', reason: 'NoPod' }]);
   });
 });

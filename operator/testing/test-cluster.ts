@@ -202,10 +202,34 @@ export class TestCluster {
         terminationGracePeriodSeconds: 0,
       },
     });
-    await this.api.mergePatch(objectPath(RESOURCES.pods, { name, namespace }, 'status'), {
-      status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] },
-    });
+    await this.changePod(namespace, name, true, { running: { startedAt: '2026-11-23T08:00:00Z' } });
     return name;
+  }
+
+  /** What the kubelet would report of a pod's one container. */
+  async changePod(
+    namespace: string,
+    name: string,
+    isReady: boolean,
+    state: object,
+    lastState: object = {},
+  ): Promise<void> {
+    const container = {
+      name: 'dataplane',
+      image: 'weir:test',
+      imageID: '',
+      ready: isReady,
+      restartCount: 0,
+      state,
+      lastState,
+    };
+    await this.api.mergePatch(objectPath(RESOURCES.pods, { name, namespace }, 'status'), {
+      status: {
+        phase: 'Running',
+        conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False' }],
+        containerStatuses: [container],
+      },
+    });
   }
 
   /** Ends a pod at once, as a kubelet would after its container has left. */
@@ -219,6 +243,7 @@ export class TestCluster {
     targetName: string,
     nodeName: string,
     connectedHosts = 0,
+    startTime = '2026-11-23T08:00:01Z',
   ): Promise<void> {
     const { targetNodes } = RESOURCES;
     const name = targetNodeName(targetName, nodeName);
@@ -243,7 +268,9 @@ export class TestCluster {
     }));
     const status = {
       observedGeneration: object.metadata.generation,
+      startTime,
       connectedHosts,
+      listeners: [{ name: 'storage', address: '10.9.0.1', port: 4420, phase: 'Serving', reason: 'Test' }],
       hosts,
       conditions: [...conditions, condition('Degraded', 'False')],
     };

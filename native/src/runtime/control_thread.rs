@@ -40,6 +40,11 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, VecDeque<Command>> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether the host program has asked for the end.
+    fn is_closing(&self) -> bool {
+        self.lock().iter().any(|command| matches!(command, Command::Close))
+    }
 }
 
 /// The thread's life: until it is closed, or the process ends.
@@ -74,7 +79,12 @@ fn run_loop<P: Provider, B: Backend, H: PollerHost<P, B>>(
                 .put(control.statistics(shared.ring.dropped()).to_string());
         }
         if let Some(code) = control.exit_code() {
-            fatal.end(code, exit_message(code));
+            // The host program asks for statistics once more, and nobody renders them from here on.
+            shared
+                .snapshot
+                .put(control.statistics(shared.ring.dropped()).to_string());
+            fatal.leave(code, exit_message(code), || shared.is_closing());
+            return;
         }
         if control.has_left() {
             return;

@@ -213,7 +213,10 @@ mod tests {
         }
         let dropped = ring.dropped();
         assert!(dropped > 0);
-        ring.push(&report(Event::Fatal { message: "end".into() }));
+        ring.push(&report(Event::Fatal {
+            message: "end".into(),
+            exit_code: 70,
+        }));
         assert_eq!(ring.dropped(), dropped);
         let mut buffer = vec![0; RING_BYTES_MIN];
         let length = ring.take(&mut buffer).unwrap();

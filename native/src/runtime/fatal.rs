@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::event_ring::EventRing;
 use crate::engine::control::events::{Event, Level, Report};
@@ -13,6 +13,12 @@ pub const EXIT_PANIC: i32 = 70;
 
 /// Time for the last events to be taken.
 const FLUSH: Duration = Duration::from_secs(1);
+
+/// Time for the host program to tell others why the process ends, where that is no accident.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How often is looked whether the host program is done with it.
+const FAREWELL_LOOK: Duration = Duration::from_millis(10);
 
 /// Ends the process; replaced in tests.
 pub trait ProcessExit: fmt::Debug + Send + Sync {
@@ -51,16 +57,33 @@ impl Fatal {
         );
     }
 
-    /// Reports and ends.
-    pub(super) fn end(&self, code: i32, message: String) {
-        let report = Report {
+    /// Reports and ends. Nothing is waited for but the events: after a panic no state is to be trusted.
+    fn end(&self, code: i32, message: String) {
+        self.tell(code, message);
+        self.exit.exit(code);
+    }
+
+    /// Reports, lets the host program say its last word, and ends: when `is_done` says so, and soon in any case.
+    pub(super) fn leave(&self, code: i32, message: String, is_done: impl Fn() -> bool) {
+        self.tell(code, message);
+        let last_moment = Instant::now() + FAREWELL;
+        while !is_done() && Instant::now() < last_moment {
+            std::thread::sleep(FAREWELL_LOOK);
+        }
+        self.exit.exit(code);
+    }
+
+    fn tell(&self, code: i32, message: String) {
+        let event = Event::Fatal {
+            message,
+            exit_code: code,
+        };
+        self.ring.push(&Report {
             time_ms: unix_ms(),
             level: Level::Error,
-            event: Event::Fatal { message },
-        };
-        self.ring.push(&report);
+            event,
+        });
         self.ring.wait_until_empty(FLUSH);
-        self.exit.exit(code);
     }
 }
 

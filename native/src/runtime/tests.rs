@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Core, CoreOptions, EXIT_PANIC, ProcessExit};
 use crate::backend::host::HostBackend;
 use crate::backend::{Backend, BackingFacts, BackingSpec, OpenError};
+use crate::engine::control::EXIT_DEVICE_REMOVED;
 use crate::link::scripted::ScriptedLinks;
 use crate::nvme::private_data::ConnectRequestData;
 use crate::provider::sim::{ConnectOutcome, SimDeviceSpec, SimWorld};
@@ -138,4 +139,32 @@ fn a_panic_becomes_a_fatal_event_and_an_exit_code() {
         "{text}"
     );
     core.close();
+}
+
+#[test]
+fn a_process_that_leaves_by_itself_says_so_and_waits_for_the_last_word_of_its_host_program() {
+    let world = SimWorld::in_order();
+    world.add_device(SimDeviceSpec::new("rxe0", "rdma0", ip()));
+    let links = ScriptedLinks::with(&[("rdma0", ip(), 24)]);
+    let exits = Arc::new(Exits::default());
+    let core = Core::start(world.provider(), HostBackend::new(), Box::new(links), options(&exits)).unwrap();
+    core.apply(desired("Adaptive")).unwrap();
+    wait_for(&core, &world, |now| now["listeners"][0]["phase"] == "Serving");
+    world.remove_device("rxe0");
+    let start = Instant::now();
+    let mut text = String::new();
+    while !text.contains("\"type\":\"fatal\"") {
+        world.run_until_idle();
+        let _ = core.statistics();
+        let mut buffer = vec![0; 64 << 10];
+        let length = core.take_events(&mut buffer).unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        assert!(start.elapsed() < Duration::from_secs(20), "{text}");
+    }
+    assert!(text.contains("\"exitCode\":75"), "{text}");
+    assert!(exits.0.lock().unwrap().is_empty(), "the last word was not waited for");
+    let statistics: Value = serde_json::from_str(&core.statistics()).unwrap();
+    assert_eq!(statistics["state"], "Drained");
+    core.close();
+    assert_eq!(*exits.0.lock().unwrap(), [EXIT_DEVICE_REMOVED]);
 }

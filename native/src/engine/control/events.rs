@@ -191,6 +191,8 @@ pub enum Event {
     Fatal {
         /// Why.
         message: String,
+        /// Exit code of the process.
+        exit_code: i32,
     },
 }
 
