@@ -43,8 +43,6 @@ struct Nic {
     address: Option<IpAddr>,
     present: bool,
     fatal: bool,
-    /// It had its other address at some time.
-    moved: bool,
 }
 
 /// Where the engine's process stands.
@@ -84,7 +82,6 @@ impl Trouble {
             address: Some(nic.address),
             present: true,
             fatal: false,
-            moved: false,
         });
         Self {
             nics: nics.collect(),
@@ -197,7 +194,6 @@ impl Trouble {
                     return false;
                 }
                 self.set_address(nic, Some(machine.nics[nic].other_address), target, machine);
-                self.nics[nic].moved = true;
                 self.lasts(target, lasts, Cure::Address(nic));
             }
             Stimulus::AddressFlap { nic } => {
@@ -414,13 +410,6 @@ impl Trouble {
         target.note("-- all trouble ends");
         for (_, cure) in std::mem::take(&mut self.cures) {
             self.cure(cure, target, machine);
-        }
-        for (state, nic) in self.nics.iter().zip(&machine.nics) {
-            // Nothing is said to hosts from an address that is not there: what is owed to them waits for it.
-            if state.moved {
-                target.world.add_address(&nic.device, nic.other_address);
-                target.links.add_address(&nic.netdev, nic.other_address, PREFIX_LENGTH);
-            }
         }
         target.world.clear_faults();
         target.links.fail_reads(0);

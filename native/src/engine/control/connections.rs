@@ -106,6 +106,8 @@ struct Connection<P: Provider> {
     poller: usize,
     source: SocketAddr,
     local: Option<IpAddr>,
+    /// Network interface that `local` was on.
+    netdev: String,
     stage: Stage,
     /// 0 until it has a queue pair.
     queue_pair_number: u32,
@@ -256,6 +258,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         };
         let id = port.id;
         let local = port.endpoint.as_ref().map(|endpoint| endpoint.ip);
+        let netdev = port
+            .endpoint
+            .as_ref()
+            .map_or_else(String::new, |endpoint| endpoint.netdev.clone());
         let probe =
             local.is_some_and(|ip| is_probe_request(&request.private_data, request.source, SocketAddr::new(ip, 0)));
         let wanted = port.state.wanted && self.quiesce.is_none();
@@ -268,6 +274,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             poller: 0,
             source: request.source,
             local,
+            netdev,
             stage: Stage::Waiting {
                 request: RequestFacts {
                     private_data: request.private_data,
@@ -722,15 +729,18 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if !self.links_known {
             return false;
         }
-        let link_up = self.links.view().by_address(ip).is_some_and(crate::link::Link::is_up);
+        let view = self.links.view();
+        let port = self.ports.get(&connection.port);
         // A port that moved to another address says nothing about the old one.
-        let deaf = |port: &super::port::Port<P>| port.management.dead;
+        let elsewhere = port.is_none_or(|port| port.endpoint.as_ref().map(|endpoint| endpoint.ip) != connection.local);
+        let link = view.by_address(ip).or_else(|| {
+            // The port waits for its address, and its connections with it. When it went on without it nobody does: what
+            // is owed is tried over the interface, so that nothing is kept for an address that never comes back.
+            elsewhere.then(|| view.by_name(&connection.netdev)).flatten()
+        });
         // Through a dead management queue pair nothing gets out: what is to be said waits for a new one.
-        link_up
-            && !self.ports.get(&connection.port).is_some_and(deaf)
-            && self.ports.get(&connection.port).is_none_or(|port| {
-                port.may_speak() || port.endpoint.as_ref().map(|endpoint| endpoint.ip) != connection.local
-            })
+        link.is_some_and(crate::link::Link::is_up)
+            && port.is_none_or(|port| !port.management.dead && (elsewhere || port.may_speak()))
     }
 
     /// The port will not serve any more: requests that waited are rejected.

@@ -640,6 +640,34 @@ fn an_address_that_goes_and_comes_back_drains_at_once_and_hosts_are_told_when_it
 }
 
 #[test]
+fn nothing_is_kept_for_an_address_that_the_port_went_on_without() {
+    let by_network = r#"{"name": "storage", "addressFrom": {"cidr": "10.9.0.0/24"}}"#;
+    let other = ip("10.9.0.101");
+    let mut node = Node::serving(by_network);
+    let identifiers = |node: &mut Node| node.listener("storage")["verbsObjects"]["connectionIds"].as_u64();
+    let without_hosts = identifiers(&mut node);
+    node.connected(at(A));
+    let with_host = identifiers(&mut node);
+    assert!(with_host > without_hosts);
+    node.link("rdma0", false);
+    node.links.remove_address(ip(A));
+    node.sim.remove_address("rxe0", ip(A));
+    node.links.add_address("rdma0", other, 24);
+    node.sim.add_address("rxe0", other);
+    node.run(Duration::from_secs(10));
+    assert!(
+        identifiers(&mut node) >= Some(1),
+        "kept while the interface is down: nothing may be said"
+    );
+    node.link("rdma0", true);
+    node.run(Duration::from_secs(10));
+    node.assert_phase("storage", "Serving", "Serving");
+    assert_eq!(node.listener("storage")["address"], "10.9.0.101");
+    assert_eq!(identifiers(&mut node), without_hosts);
+    assert!(!node.sim.management_dead("rxe0"));
+}
+
+#[test]
 fn a_drain_that_does_not_finish_is_quarantined_and_the_port_serves_again_meanwhile() {
     let mut node = Node::serving(STORAGE);
     node.connected(at(A));
