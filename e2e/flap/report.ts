@@ -21,6 +21,8 @@ const flapSchema = z.object({
   hostToldAfterUpMs: milliseconds.nullable(),
   /** From the end of the fault until the port was `Serving`, by the dataplane's log; null: not, or not known. */
   portServingAfterUpMs: milliseconds.nullable(),
+  /** Resident memory of the target's process after the flap, KiB; null: not measured. */
+  rssKiB: z.int().nullable(),
   /** Times that the host gave up its connection and made a new one. */
   reconnects: z.int().nonnegative(),
   /** Figures and observations that only this scenario has. */
@@ -46,12 +48,19 @@ const leaksSchema = z.object({
 export type ResourceCounts = z.output<typeof leaksSchema>;
 
 const slopeSchema = z.object({
-  /** Least squares over the flaps, KiB for each flap. */
+  /** Least squares over the means of blocks of flaps, KiB for each flap. */
   kibPerFlap: z.number(),
   /** Half the width of the 95 % confidence interval. */
   halfWidth: z.number(),
-  samples: z.int(),
+  /** Flaps at the beginning that are left out: a fresh process still grows to its working size. */
+  warmUpFlaps: z.int().nonnegative(),
+  /** Flaps in a block. Garbage is collected once in many flaps: neighbours are no independent measurements. */
+  flapsPerBlock: z.int().positive(),
+  blocks: z.int().positive(),
 });
+
+/** How resident memory develops. */
+export type MemorySlope = z.output<typeof slopeSchema>;
 
 const limitsSchema = z.object({
   /** Longest stall of a flap without a connect of the host's own under way. */
@@ -89,7 +98,7 @@ export const scenarioRecordSchema = z.object({
   targetRestarts: z.int().nonnegative(),
   /** What the target held at the end more than before the first flap, with the host connected both times. */
   leaks: leaksSchema,
-  /** Resident memory over the flaps; only where it was measured after each. */
+  /** Resident memory over the flaps; only where it was measured after each of enough of them. */
   rssSlope: slopeSchema.nullable(),
   limits: limitsSchema,
   /** The device's management queue pair was dead after the scenario, and the device had to be made anew. */

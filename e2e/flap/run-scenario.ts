@@ -11,7 +11,7 @@ import { servingAfter } from './dataplane-log.ts';
 import type { FlapTarget } from './flap-target.ts';
 import { guestClockOffset } from './guest-clock.ts';
 import { connectInFlightAt, countIoErrors, countReconnects, HostLog, toldAfter } from './host-log.ts';
-import { fitSlope } from './line-fit.ts';
+import { memorySlope } from './memory-slope.ts';
 import { healDevice } from './rdma-device.ts';
 import type { FlapRecord, ResourceCounts, ScenarioRecord } from './report.ts';
 import { difference, isAtBaseline, listResources } from './resources.ts';
@@ -25,8 +25,8 @@ export interface FlapLab {
 
 /** I/Os that must finish before the next fault may begin. */
 const FLOW_BETWEEN_FLAPS = 30;
-/** Longest run; the run is ended when the last flap is over. */
-const RUN_LIMIT_SECONDS = 3600;
+/** Longest run; the run is ended when the last flap is over. A thousand short flaps take the better part of an hour. */
+const RUN_LIMIT_SECONDS = 4 * 3600;
 const RATE_BIN_MS = 500;
 /** What a host's former connections held is released when its new ones stand; an emulated node takes seconds. */
 const SETTLE_TIMEOUT_SECONDS = 30;
@@ -97,7 +97,6 @@ class ScenarioRun {
   readonly #target: FlapTarget;
   readonly #scenario: Scenario;
   readonly #record: ScenarioRecord;
-  readonly #residentKiB: number[] = [];
   #device = '';
   #pid: number | undefined;
   #clockOffsetMs = 0;
@@ -169,12 +168,13 @@ class ScenarioRun {
       hostConnectInFlight: connectInFlightAt(lines, upAtMs),
       hostToldAfterUpMs: toldAfter(lines, upAtMs) ?? null,
       portServingAfterUpMs: await this.#portServing(upAtMs),
+      rssKiB: null,
       reconnects: countReconnects(lines),
       remarks: this.#remarks,
       missed: this.#missed,
     };
     await this.#scenario.check?.(context, record, downAtMs);
-    if (this.#scenario.measuresMemory === true) await this.#measureAfterFlap();
+    if (this.#scenario.countsAfterEach === true) record.rssKiB = await this.#countAfterFlap();
     this.#record.flaps.push(record);
     this.#record.reconnects += record.reconnects;
     return record;
@@ -189,14 +189,8 @@ class ScenarioRun {
     const result = await fio.stop();
     this.#record.verifyErrors = result.verifyErrors;
     this.#record.fioIoErrors = result.ioErrors;
-    const slope = fitSlope(this.#residentKiB);
-    if (slope !== undefined) {
-      this.#record.rssSlope = {
-        kibPerFlap: slope.perStep,
-        halfWidth: slope.halfWidth,
-        samples: this.#residentKiB.length,
-      };
-    }
+    const resident = this.#record.flaps.flatMap(({ rssKiB }) => rssKiB ?? []);
+    this.#record.rssSlope = memorySlope(resident) ?? null;
   }
 
   /** Leaves the lab as it was found, however the run ended; what cannot be made good is noted. */
@@ -259,11 +253,11 @@ class ScenarioRun {
     return leaks;
   }
 
-  async #measureAfterFlap(): Promise<void> {
+  /** What is left over of a flap; resident memory then. */
+  async #countAfterFlap(): Promise<number | null> {
     const leaks = await this.#settledLeaks();
     if (!isAtBaseline(leaks)) this.#missed.push(`left over: ${JSON.stringify(leaks)}`);
-    const { rssKiB } = leaks;
-    if (rssKiB !== null) this.#residentKiB.push((this.#baseline.rssKiB ?? 0) + rssKiB);
+    return leaks.rssKiB === null ? null : (this.#baseline.rssKiB ?? 0) + leaks.rssKiB;
   }
 
   async #portServing(upAtMs: number): Promise<number | null> {

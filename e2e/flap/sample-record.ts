@@ -10,6 +10,7 @@ export function sampleFlap(change: Partial<FlapRecord> = {}): FlapRecord {
     hostConnectInFlight: false,
     hostToldAfterUpMs: 250,
     portServingAfterUpMs: 350,
+    rssKiB: null,
     reconnects: 1,
     remarks: [],
     missed: [],

@@ -49,8 +49,8 @@ export interface Scenario {
   beforeCounting?(context: ScenarioContext): Promise<void>;
   /** Makes good whatever a fault may have left when the run broke off; harmless otherwise. */
   restore(context: ScenarioContext): Promise<void>;
-  /** Measures resident memory after each flap. */
-  readonly measuresMemory?: boolean;
+  /** Counts what the target holds, and its memory, after each flap. */
+  readonly countsAfterEach?: boolean;
 }
 
 /** What Weir promises for a link that comes back: I/O flows within 2 s of link-up, 5 s where the host was connecting by itself. */

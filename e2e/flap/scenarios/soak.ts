@@ -30,5 +30,5 @@ export const soak: Scenario = {
     await lab.link(NODE, 'up');
     await lab.link(NODE, 'up', { from: 'outside' });
   },
-  measuresMemory: true,
+  countsAfterEach: true,
 };
