@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { NativeCore } from './core/native-core.ts';
 import { exitCodes } from './exit-codes.ts';
+import { collectGarbageRegularly, fullCollection } from './garbage.ts';
 import { createLogger } from './logging.ts';
 import { run } from './run.ts';
 
@@ -11,6 +12,8 @@ process.on('uncaughtException', (error) => {
   createLogger('fatal', {}).fatal({ err: error }, `bug in weir-dataplane: ${error.message}`);
   process.exit(exitCodes.software);
 });
+
+collectGarbageRegularly(fullCollection());
 
 const code = await run({
   argv: process.argv.slice(2),
