@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NODE } from '../../fixture.ts';
 import type { Scenario } from '../scenario.ts';
 
-const SHORT_MS = 150;
+const SHORT_MS = 50;
 /** Longer than the hold time: drained, and armed afresh. */
 const LONG_MS = 900;
 /** Every so many flaps one is long. */
