@@ -105,10 +105,11 @@ export class TargetMetrics {
     'Attempts to register memory with the device.',
     ['listener', 'device', 'result'],
   );
-  readonly #deviceFatal = this.#counter('device_fatal_total', 'Fatal errors of the device; that it was removed is one.', [
-    'listener',
-    'device',
-  ]);
+  readonly #deviceFatal = this.#counter(
+    'device_fatal_total',
+    'Fatal errors of the device; that it was removed is one.',
+    ['listener', 'device'],
+  );
   readonly #deviceHealthy = this.#gauge(
     'device_healthy',
     'Whether the RDMA device works as far as its port can tell; as the condition DeviceHealthy.',
