@@ -7,7 +7,9 @@
 //! is in the scope as often as [`Scope::late`] says.
 //!
 //! With [`Scope::delays`] the search is of all schedules that depart from the order of turns at most so often, and in which
-//! the link changes at any moment: complete within that bound, and small enough for several flaps.
+//! the link changes at any moment: complete within that bound. With [`Scope::midst`] the link changes whenever everybody
+//! waits for something (which is at every moment of the clock that anybody waits for), and in the midst of work at most so
+//! often: small enough for several flaps.
 //!
 //! One reduction: a participant that found nothing to do is not asked again until something happened that it can see.
 //! This is sound because a step reads only the participant's own state, its mailbox, the device and the clock.
@@ -34,6 +36,8 @@ pub struct Scope {
     /// Choices that may be other than the first in turn (control loop, poller, host, wire, volume, time); `None` is any
     /// number. The link's are free: it changes at every moment.
     pub delays: Option<u32>,
+    /// Times that the link may change in the midst of work, rather than when everybody waits; `None` is any number.
+    pub midst: Option<u32>,
     /// Threads.
     pub workers: usize,
     /// A search that finds more states is given up.
@@ -103,6 +107,30 @@ impl Idle {
     }
 }
 
+/// What may still happen so many times; it decides what can follow, as the state does.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    late: u32,
+    delays: u32,
+    midst: u32,
+}
+
+impl Budget {
+    fn of(scope: &Scope) -> Self {
+        Self {
+            late: scope.late,
+            delays: scope.delays.unwrap_or(0),
+            midst: scope.midst.unwrap_or(0),
+        }
+    }
+
+    /// The fingerprint of a state with this budget.
+    fn with(self, fingerprint: u64) -> u64 {
+        let all = u64::from(self.late) << 32 | u64::from(self.midst) << 16 | u64::from(self.delays);
+        fingerprint.wrapping_add(all.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
+
 /// A state to return to, and the first of its choices that is still to be made.
 #[derive(Clone)]
 struct Task {
@@ -112,8 +140,7 @@ struct Task {
     /// Its fingerprint, without what may still be late or delayed.
     fingerprint: u64,
     idle: Idle,
-    late: u32,
-    delays: u32,
+    budget: Budget,
     /// The choice that is in turn was made.
     first_made: bool,
     next: usize,
@@ -163,18 +190,15 @@ pub fn explore(scope: &Scope) -> Result<Figures, String> {
         let mut machine = (scope.start)();
         let first = machine.fingerprint();
         assert_eq!((scope.start)().fingerprint(), first, "the start is the same every time");
-        let budget = u64::from(scope.late) << 32 | u64::from(scope.delays.unwrap_or(0));
-        let fingerprint = first;
-        let first = first.wrapping_add(budget.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let budget = Budget::of(scope);
         let mut found = locked(&found);
-        let (state, _) = found.insert(first, 0, Choice::Time);
+        let (state, _) = found.insert(budget.with(first), 0, Choice::Time);
         found.tasks.push(Task {
             path: Vec::new(),
             state,
-            fingerprint,
+            fingerprint: first,
             idle: Idle::default(),
-            late: scope.late,
-            delays: scope.delays.unwrap_or(0),
+            budget,
             first_made: false,
             next: 0,
         });
@@ -292,21 +316,25 @@ fn replay(scope: &Scope, path: &[Choice]) -> Result<Option<Machine>, String> {
 fn follow(scope: &Scope, found: &Mutex<Found>, mut task: Task) -> Result<(), String> {
     let mut machine = replay(scope, &task.path)?;
     loop {
-        let choices = attempt(scope, &mut machine, &task.path, |machine| choices(machine, &task))?;
+        let choices = attempt(scope, &mut machine, &task.path, |machine| {
+            choices(scope, machine, &task)
+        })?;
         let Some(&choice) = choices.get(task.next) else {
             return finish(scope, found, machine, &task);
         };
         task.next += 1;
         let is_delay = scope.delays.is_some() && task.first_made && choice != Choice::Link;
-        if task.idle.knows(choice) || is_delay && task.delays == 0 {
+        if task.idle.knows(choice) || is_delay && task.budget.delays == 0 {
             continue;
         }
-        let delays = task.delays - u32::from(is_delay);
         let mut rest = task.clone();
         let at_rest = is_at_rest(&task, machine.as_ref().expect("there"));
         // Where everybody rests, it remains to be seen whether all is well.
         let to_return_to = task.next < choices.len() || at_rest;
-        let early = u32::from(choice == Choice::Time && !at_rest);
+        let mut budget = task.budget;
+        budget.delays -= u32::from(is_delay);
+        budget.late -= u32::from(choice == Choice::Time && !at_rest);
+        budget.midst -= u32::from(choice == Choice::Link && !at_rest && scope.midst.is_some());
         let link_down = choice == Choice::Link && machine.as_ref().expect("there").link_is_up();
         task.path.push(choice);
         let fingerprint = attempt(scope, &mut machine, &rest.path, |machine| {
@@ -319,12 +347,8 @@ fn follow(scope: &Scope, found: &Mutex<Found>, mut task: Task) -> Result<(), Str
             continue;
         }
         rest.first_made |= choice != Choice::Link;
-        // How late and delayed who may still be decides what can follow, too.
-        let late = task.late - early;
-        let budget = u64::from(late) << 32 | u64::from(delays);
-        let with_budget = fingerprint.wrapping_add(budget.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut found_so_far = locked(found);
-        let (state, is_new) = found_so_far.insert(with_budget, task.state, choice);
+        let (state, is_new) = found_so_far.insert(budget.with(fingerprint), task.state, choice);
         found_so_far.edges.push(Edge {
             from: task.state,
             to: state,
@@ -339,8 +363,7 @@ fn follow(scope: &Scope, found: &Mutex<Found>, mut task: Task) -> Result<(), Str
                 found_so_far.tasks.push(rest);
             }
             task.idle = task.idle.after(choice);
-            task.late = late;
-            task.delays = delays;
+            task.budget = budget;
             task.first_made = false;
             task.fingerprint = fingerprint;
             task.state = state;
@@ -360,16 +383,17 @@ fn is_at_rest(task: &Task, machine: &Machine) -> bool {
     control && poller && host && machine.wire_choices() == 0
 }
 
-/// The choices of a state, always in the same order. Time comes last: whether it may pass is known by then.
-fn choices(machine: &mut Machine, task: &Task) -> Vec<Choice> {
+/// The choices of a state, always in the same order. What may happen only when everybody waits comes last: whether they do
+/// is known by then.
+fn choices(scope: &Scope, machine: &mut Machine, task: &Task) -> Vec<Choice> {
     let mut choices = vec![Choice::Control, Choice::Poller, Choice::Host];
     choices.extend((0..machine.wire_choices()).map(Choice::Wire));
     choices.extend((0..machine.volume_choices()).map(Choice::Volume));
-    if machine.link_can_change() {
+    let at_rest = is_at_rest(task, machine);
+    if machine.link_can_change() && (at_rest || scope.midst.is_none() || task.budget.midst > 0) {
         choices.push(Choice::Link);
     }
-    let at_rest = is_at_rest(task, machine);
-    if at_rest && machine.next_moment().is_some() || !at_rest && task.late > 0 && machine.time_can_pass() {
+    if at_rest && machine.next_moment().is_some() || !at_rest && task.budget.late > 0 && machine.time_can_pass() {
         choices.push(Choice::Time);
     }
     choices

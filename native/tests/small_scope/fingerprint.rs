@@ -3,20 +3,36 @@
 //! The text is what `Debug` shows of engine, device, wire, host and volume. Read with it are the names of fields, so that
 //! what makes no difference to the future makes none to the hash:
 //!
-//! - Names that are given out one after the other (generations of handles, keys of objects, queue pair numbers, ages of
-//!   what is on the wire, epochs, controller ids, source ports, revisions, counts of flaps, numbers of steps) stand for
-//!   their rank among those of their kind in the state. The code compares them for equality and order only.
-//! - Moments are relative to now; those more than ten seconds ago are all alike, for nothing looks back further.
+//! - Names that are given out one after the other (slots and generations of handles, keys of objects, queue pair numbers,
+//!   ages of what is on the wire, epochs, controller ids, source ports, revisions, counts of flaps and writes, numbers of
+//!   steps, values of blocks) stand for their rank among those of their kind in the state. The code compares them for
+//!   equality and order only.
+//! - Moments are relative to now. What is past is past, but for the few moments that the code looks back at, which count
+//!   for as long as it does.
 //! - Left out are counters and statistics, texts for people, what is constant in the scope (desired state, injected
-//!   faults), addresses of memory, and which of many equal free buffers, receives and response slots is taken next: two
-//!   I/Os never run out of them.
+//!   faults), addresses of memory, numbers that only come back in answers (the head of a submission queue), and which of
+//!   many equal free buffers, receives, response slots and slots of tables is taken next: two I/Os never run out of them.
 //!
 //! Two states are taken for one if their 64-bit hashes are the same.
 
 use std::time::Instant;
 
-/// Moments longer ago are all alike. The longest look back is the lifecycle's at a restless link, of 5 s.
-const LONG_AGO_NANOSECONDS: i128 = 10_000_000_000;
+/// How long a moment in a field is looked back at, in nanoseconds: longer ago is all alike. The others are deadlines: they
+/// are to come, now, or past.
+fn looked_back_at(field: &str) -> i128 {
+    match field {
+        // The lifecycle's `CALM`.
+        "up_since" => 5_000_000_000,
+        // How long news of a link may take to be seen, at the management queue pair.
+        "failure" => 150_000_000,
+        // Completion queues whose polling fails.
+        "since" => 10_000_000_000,
+        _ => 1,
+    }
+}
+
+/// The rank of a slot is among slots, not among generations of one.
+const SLOT: u64 = u64::MAX;
 
 /// Kinds of names. Each is ranked by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +55,8 @@ enum Kind {
     Downs,
     Step,
     Probe,
+    Value,
+    Writes,
 }
 
 /// Structs of which nothing is looked at.
@@ -96,6 +114,8 @@ fn is_skipped_field(name: &str) -> bool {
             | "sim"
             | "async_signal"
             | "wake"
+            | "queue_head"
+            | "last_value"
     )
 }
 
@@ -105,9 +125,25 @@ fn is_skipped_part(owner: &str, name: &str) -> bool {
         (owner, name),
         ("Request", "response")
             | ("Buffer", "piece" | "index")
+            | ("Table", "free")
             | ("ControllerIds", "next")
             | ("Control", "generation" | "last_probe")
+            | ("Port", "reason")
     )
+}
+
+/// An empty slot of a table, or a receive that waits for whatever comes.
+fn is_free(text: &str) -> bool {
+    if text.starts_with("Receive { memory: RegisteredSlot { .. }, state: Posted,") {
+        return true;
+    }
+    let Some((_, value)) = text
+        .strip_prefix("Slot { generation: ")
+        .and_then(|rest| rest.split_once(", "))
+    else {
+        return false;
+    };
+    value.starts_with("value: None }")
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -137,6 +173,10 @@ struct Reader<'a> {
     now: i128,
     frames: Vec<Frame<'a>>,
     pieces: Vec<Piece>,
+    /// The port's link has been up for longer than the lifecycle looks back.
+    calm: bool,
+    /// The queue pair belongs to an association.
+    associated: bool,
 }
 
 fn mix(state: u64, word: u64) -> u64 {
@@ -189,6 +229,10 @@ impl<'a> Reader<'a> {
 
     fn literal(&mut self, word: u64) {
         self.pieces.push(Piece::Literal(word));
+    }
+
+    fn slot(&mut self, kind: Kind, slot: u64) {
+        self.name(kind, (SLOT, slot));
     }
 
     fn name(&mut self, kind: Kind, name: (u64, u64)) {
@@ -272,15 +316,20 @@ impl<'a> Reader<'a> {
         self.frame().field = name;
         let frame = *self.frame();
         self.literal(hash_of(name));
-        let free_requests = name == "free" && frame.name == "Table" && frame.kind == Some(Kind::Request);
-        if is_skipped_field(name) || is_skipped_part(frame.name, name) || free_requests {
+        match (frame.name, name) {
+            ("PortState", "up_since") => self.calm = false,
+            ("QueuePair", "association") => self.associated = !self.text[self.at..].starts_with(": None"),
+            _ => {}
+        }
+        let answered = self.associated && (frame.name, name) == ("QueuePair", "connect_deadline");
+        let quieted = self.calm && (frame.name, name) == ("PortState", "restless");
+        if is_skipped_field(name) || is_skipped_part(frame.name, name) || answered || quieted {
             self.skip();
         }
     }
 
     fn comma(&mut self) {
         self.frame().index += 1;
-        self.literal(u64::from(b','));
     }
 
     fn token(&mut self, token: u64) {
@@ -288,17 +337,18 @@ impl<'a> Reader<'a> {
         match token >> 56 {
             _ if token >> 62 == 3 => self.name(Kind::Probe, (0, token)),
             1 => {
-                self.literal(slot);
+                self.slot(Kind::Receive, slot);
                 self.name(Kind::Receive, (slot, generation));
             }
             kind @ 2..=5 => {
-                self.literal(kind << 32 | slot);
+                self.literal(kind);
+                self.slot(Kind::Request, slot);
                 self.name(Kind::Request, (slot, generation));
             }
             0 if token != 0 => {
                 // A connection's: the generation is the upper half.
                 let (slot, generation) = (token & 0xffff_ffff, token >> 32);
-                self.literal(slot);
+                self.slot(Kind::Connection, slot);
                 self.name(Kind::Connection, (slot, generation));
             }
             _ => self.literal(token),
@@ -317,18 +367,25 @@ impl<'a> Reader<'a> {
             }
             ("Instant", "tv_nsec") => {
                 let moment = frame.seconds * 1_000_000_000 + i128::from(number);
-                let relative = (moment - self.now).max(-LONG_AGO_NANOSECONDS);
+                let field = self.frames[self.frames.len() - 2].field;
+                let longest = looked_back_at(field);
+                let relative = (moment - self.now).max(-longest);
+                self.calm |= field == "up_since" && relative == -longest;
                 return self.literal(mix(hash_of("moment"), relative as u64));
             }
             ("Handle", "slot") => {
                 self.frame().slot = number;
-                return self.literal(number);
+                return;
             }
             ("Handle" | "Slot" | "Receive", "generation") => {
                 if let Some(kind) = frame.kind {
+                    self.slot(kind, frame.slot);
                     self.name(kind, (frame.slot, number));
                 }
                 return;
+            }
+            ("RequestList", "head" | "tail") if number < u64::from(u32::MAX) => {
+                return self.slot(Kind::Request, number);
             }
             (_, "token") => return self.token(number),
             (_, "spent") if frame.index == 0 => return self.token(number),
@@ -359,6 +416,12 @@ impl<'a> Reader<'a> {
             (_, "revision" | "discovery_generation") => Kind::Revision,
             (_, "downs" | "seen_flaps") => Kind::Downs,
             (_, "step" | "empty_in_step") => Kind::Step,
+            (_, "writes") => Kind::Writes,
+            ("Block", "possible" | "in_flight" | "acknowledged") | ("State", "blocks") | ("Pending", "value")
+                if number != 0 =>
+            {
+                Kind::Value
+            }
             _ => return self.literal(number),
         };
         self.name(kind, (0, number));
@@ -432,7 +495,7 @@ impl<'a> Reader<'a> {
                 next += 1;
             }
             match bytes.get(next) {
-                Some(b'{' | b'(') if is_skipped_struct(word) => {
+                Some(b'{' | b'(') if is_skipped_struct(word) || is_free(&self.text[start..]) => {
                     self.at = next;
                     self.skip();
                 }
@@ -476,6 +539,8 @@ pub fn fingerprint(text: &str, now: Instant) -> u64 {
         now: nanoseconds_as_shown(now),
         frames: vec![root],
         pieces: Vec::with_capacity(text.len() / 8),
+        calm: false,
+        associated: false,
     };
     reader.read();
     assert_eq!(reader.frames.len(), 1, "brackets match");

@@ -51,11 +51,9 @@ enum Kind {
 struct HostQueue {
     id: u16,
     connection: HostConnection,
-    /// When it stops waiting for its connect.
-    until: Instant,
-    established: bool,
+    /// When it stops waiting for its connect, for as long as it waits.
+    until: Option<Instant>,
     ready: bool,
-    next_command_id: u16,
     /// Commands. It waits for them for ever: that it is told of every loss is the target's business.
     in_flight: BTreeMap<u16, Kind>,
 }
@@ -147,8 +145,7 @@ impl Host {
         if let Phase::Away(until) = self.phase {
             return Some(until);
         }
-        let connects = self.queues.iter().filter(|queue| !queue.established);
-        connects.map(|queue| queue.until).min()
+        self.queues.iter().filter_map(|queue| queue.until).min()
     }
 
     /// Shuts the controller down and disconnects.
@@ -226,10 +223,8 @@ impl Host {
         self.queues.push(HostQueue {
             id,
             connection,
-            until: now + CONNECT_PATIENCE,
-            established: false,
+            until: Some(now + CONNECT_PATIENCE),
             ready: false,
-            next_command_id: 0,
             in_flight: BTreeMap::new(),
         });
     }
@@ -239,9 +234,9 @@ impl Host {
         let queue = &mut self.queues[index];
         let connection = queue.connection;
         match self.sim.outcome(connection) {
-            ConnectOutcome::Pending => return now < queue.until,
-            ConnectOutcome::Accepted(_) if !queue.established => {
-                queue.established = true;
+            ConnectOutcome::Pending => return queue.until.is_none_or(|until| now < until),
+            ConnectOutcome::Accepted(_) if queue.until.is_some() => {
+                queue.until = None;
                 self.send_connect(index);
             }
             ConnectOutcome::Accepted(_) => {}
@@ -295,8 +290,10 @@ impl Host {
 
     fn send_with(&mut self, index: usize, kind: Kind, build: impl FnOnce(u16) -> Command, data: &[u8]) {
         let queue = &mut self.queues[index];
-        let id = queue.next_command_id;
-        queue.next_command_id += 1;
+        let is_free = |id: &u16| !queue.in_flight.contains_key(id);
+        let id = (0..QUEUE_ENTRIES)
+            .find(is_free)
+            .expect("a queue has room for all that is in the scope");
         let mut capsule = build(id).as_bytes().to_vec();
         capsule.extend_from_slice(data);
         queue.in_flight.insert(id, kind);

@@ -37,6 +37,7 @@ options:
   --starting     from the desired state on; else from a connected host on
   --late N       times that threads may be late for a timer (0)
   --delays N     turns that may be taken out of order; any number without it
+  --midst N      times that the link changes in the midst of work, not when everybody waits; any number without it
   --free-host    the host may be late; else it acts as soon as something arrives
   --free-wire    the wire and the device may reorder what is not ordered; else first come, first served
   --states N     give up beyond so many states (20000000)
@@ -51,6 +52,7 @@ struct Wanted {
     starting: bool,
     late: u32,
     delays: Option<u32>,
+    midst: Option<u32>,
     freedom: Freedom,
     states_max: usize,
     workers: usize,
@@ -65,6 +67,7 @@ impl Wanted {
             starting: false,
             late: 0,
             delays: None,
+            midst: None,
             freedom: Freedom::default(),
             states_max: 20_000_000,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -106,6 +109,7 @@ impl Wanted {
                 "--flaps" => wanted.flaps = number()? as u32,
                 "--late" => wanted.late = number()? as u32,
                 "--delays" => wanted.delays = Some(number()? as u32),
+                "--midst" => wanted.midst = Some(number()? as u32),
                 "--states" => wanted.states_max = number()?,
                 "--workers" => wanted.workers = number()?,
                 "--two-writes" => wanted.script = Script::TwoWrites,
@@ -132,6 +136,7 @@ impl Wanted {
             start: Box::new(move || Machine::after(&way, script, flaps, freedom)),
             late: self.late,
             delays: self.delays,
+            midst: self.midst,
             workers: self.workers,
             states_max: self.states_max,
             fault: self.fault,
