@@ -26,10 +26,14 @@ export const TARGET_CONDITIONS = {
 
 /** Reasons of `Accepted=False`. */
 export const REFUSAL_REASONS = {
-  InvalidSpec: 'A field is wrong in a way that admission could not tell; the message names it.',
+  InvalidSpec:
+    'A field is wrong in a way that admission could not tell; the message names it, or is what the API server says of the pods.',
   NQNTooLong: 'With scope PerNode the NQN and the name of a node exceed 223 characters together.',
   NQNInUse: 'An older NvmeofTarget has the NQN.',
-  ListenerConflict: 'An older NvmeofTarget has the address and port on a node that both run on.',
+  ListenerConflict:
+    'An older NvmeofTarget has the address and port on a node that both run on, or two listeners of the target overlap.',
+  BackendConflict:
+    'An older NvmeofTarget writes to the file or block device on a node that both run on, or two namespaces of the target do.',
   PathNotAllowed: "A file or block device lies outside the directories of the chart's values.",
   DataNotShared:
     'Scope Shared, several nodes, and a file or memory backend: the nodes would show different data.',

@@ -95,6 +95,32 @@ export const listenerSchema = withRule(
 /** One listener. */
 export type Listener = z.output<typeof listenerSchema>;
 
+function block(text: string): { list: BlockList; address: string; family: 'ipv4' | 'ipv6' } {
+  const [address = '', prefix] = text.split('/');
+  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+  const list = new BlockList();
+  list.addSubnet(address, Number(prefix ?? (family === 'ipv6' ? 128 : 32)), family);
+  return { list, address, family };
+}
+
+/** Whether one network (or address) lies in the other. */
+function overlaps(left: string, right: string): boolean {
+  const [a, b] = [block(left), block(right)];
+  return a.list.check(b.address, b.family) || b.list.check(a.address, a.family);
+}
+
+/**
+ * Whether two listeners of one node bind the same address and port, as far as that is written in them: an interface
+ * or a device may have the address that the other names, which only the node knows.
+ */
+export function listenersClash(left: Listener, right: Listener): boolean {
+  if (left.port !== right.port || left.addressFamily !== right.addressFamily) return false;
+  const [a, b] = [left.addressFrom, right.addressFrom];
+  const [first, second] = [a.address ?? a.cidr, b.address ?? b.cidr];
+  if (first !== undefined && second !== undefined) return overlaps(first, second);
+  return listenerBinding(left) === listenerBinding(right);
+}
+
 /** Identity of what a listener binds: two listeners of one node with the same identity cannot both be served. */
 export function listenerBinding(listener: Listener): string {
   const { address, interface: networkInterface, rdmaDevice, cidr } = listener.addressFrom;

@@ -16,7 +16,7 @@ import {
   readOnlySchema,
 } from './namespace.ts';
 import { nqnSchema } from './qualified-name.ts';
-import { exactlyOneOf, mapList, withRule } from './rule.ts';
+import { exactlyOneOf, mapList, withRule, withTransitionRule } from './rule.ts';
 import { keepAliveSchema, linkSchema, pollingSchema, queuesSchema } from './tuning.ts';
 import { uuidSchema } from './uuid.ts';
 
@@ -109,27 +109,37 @@ const buffersSchema = z
   .prefault({})
   .describe('Memory registered with the RDMA device, for each listener and poller.');
 
+const specObject = z.strictObject({
+  nodeName: z.string().min(1).max(253).describe('Node that serves this.'),
+  target: z
+    .string()
+    .min(1)
+    .max(317)
+    .describe('The NvmeofTarget as <namespace>/<name>: the label "target" of metrics and logs.'),
+  paused: z.boolean().default(false).describe('Keep serving what is served; changes wait.'),
+  listeners: listenersSchema,
+  subsystems: mapList(subsystemSchema, ['nqn'], { minItems: 1, maxItems: SUBSYSTEMS_MAX }).describe(
+    'Subsystems that the node serves.',
+  ),
+  queues: queuesSchema,
+  keepAlive: keepAliveSchema,
+  link: linkSchema,
+  polling: pollingSchema,
+  buffers: buffersSchema,
+});
+
+const withNodeFixed = withTransitionRule(specObject, {
+  rule: 'self.nodeName == oldSelf.nodeName',
+  message: 'nodeName is immutable: it decides which dataplane may report here',
+  fieldPath: '.nodeName',
+});
+
 /** Desired state of one node. */
-export const nvmeofTargetNodeSpecSchema = z
-  .strictObject({
-    nodeName: z.string().min(1).max(253).describe('Node that serves this.'),
-    target: z
-      .string()
-      .min(1)
-      .max(317)
-      .describe('The NvmeofTarget as <namespace>/<name>: the label "target" of metrics and logs.'),
-    paused: z.boolean().default(false).describe('Keep serving what is served; changes wait.'),
-    listeners: listenersSchema,
-    subsystems: mapList(subsystemSchema, ['nqn'], { minItems: 1, maxItems: SUBSYSTEMS_MAX }).describe(
-      'Subsystems that the node serves.',
-    ),
-    queues: queuesSchema,
-    keepAlive: keepAliveSchema,
-    link: linkSchema,
-    polling: pollingSchema,
-    buffers: buffersSchema,
-  })
-  .describe('Desired state of the node, complete: what the native core takes.');
+export const nvmeofTargetNodeSpecSchema = withTransitionRule(withNodeFixed, {
+  rule: 'self.target == oldSelf.target',
+  message: 'target is immutable: an NvmeofTargetNode belongs to one NvmeofTarget for good',
+  fieldPath: '.target',
+}).describe('Desired state of the node, complete: what the native core takes.');
 
 /** Desired state of one node, defaults filled in. */
 export type NvmeofTargetNodeSpec = z.output<typeof nvmeofTargetNodeSpecSchema>;

@@ -43,10 +43,6 @@ describe('an NvmeofTarget', () => {
         ],
       },
     ],
-    [
-      'a file with a fractional size',
-      { namespaces: [{ nsid: 1, backend: { file: { path: '/v/a.img', size: '1.5Gi' } } }] },
-    ],
     ['a host on the list', { access: { hosts: [{ nqn: `nqn.2014-08.org.nvmexpress:uuid:${uuid}` }] } }],
     ['any host', { access: { policy: 'AnyHost' } }],
   ];
@@ -127,6 +123,7 @@ describe('an NvmeofTarget', () => {
     ],
     ['a size of 0', size('0'), 'must be more than 0 and a multiple of 4Ki'],
     ['a size that is no multiple of 4Ki', size('1000'), 'must be more than 0 and a multiple of 4Ki'],
+    ['a size with a fraction', size('1.5Gi'), 'without a fraction'],
     ['a size that is no quantity', size('lots'), 'must be a size in bytes as a Kubernetes quantity'],
     ['a relative file', file('a.img'), 'must be an absolute path'],
     ['a file that climbs out', file('/var/lib/weir/../../etc/shadow'), 'must be an absolute path'],

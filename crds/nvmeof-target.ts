@@ -14,7 +14,7 @@ import {
 } from './namespace.ts';
 import { LABEL_VALUE_LENGTH_MAX } from './object-names.ts';
 import { nqnSchema } from './qualified-name.ts';
-import { BYTE_QUANTITY_PATTERN, quantityToBytes } from './quantity.ts';
+import { quantityToBytes, SIZE_PATTERN } from './quantity.ts';
 import { exactlyOneOf, mapList, withRule, withTransitionRule } from './rule.ts';
 import { affinitySchema, nodeSelectorSchema, resourcesSchema, tolerationsSchema } from './scheduling.ts';
 import { keepAliveSchema, linkSchema, pollingSchema, queuesSchema } from './tuning.ts';
@@ -25,7 +25,9 @@ const sizeSchema = withRule(
     .string()
     .min(1)
     .max(32)
-    .regex(BYTE_QUANTITY_PATTERN, { error: 'must be a size in bytes as a Kubernetes quantity, like 10Gi' }),
+    .regex(SIZE_PATTERN, {
+      error: 'must be a size in bytes as a Kubernetes quantity without a fraction, like 10Gi',
+    }),
   {
     rule: `!isQuantity(self) || (quantity(self).isInteger() && quantity(self).asInteger() > 0 && quantity(self).asInteger() % ${CAPACITY_UNIT_BYTES} == 0)`,
     message: 'must be more than 0 and a multiple of 4Ki, like 10Gi',
@@ -89,7 +91,13 @@ const specObject = z.strictObject({
   affinity: affinitySchema.optional(),
   tolerations: tolerationsSchema,
   resources: resourcesSchema,
-  priorityClassName: z.string().max(253).optional().describe('Priority class of the pods.'),
+  priorityClassName: z
+    .string()
+    .min(1)
+    .max(253)
+    .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, { error: 'must be the name of a PriorityClass' })
+    .optional()
+    .describe('Priority class of the pods.'),
   listeners: listenersSchema,
   namespaces: mapList(namespaceSchema, ['nsid'], { maxItems: NAMESPACES_MAX })
     .describe('Namespaces of the subsystem. Added and removed live.')

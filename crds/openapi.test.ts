@@ -10,6 +10,8 @@ describe('a structural schema', () => {
     expect(() => structuralSchema(z.object({ a: z.array(z.boolean()) }), 'Kind')).toThrow(
       'Kind.a: a list needs',
     );
+    const map = z.record(z.string().max(9), z.string().max(9));
+    expect(() => structuralSchema(z.object({ a: map }), 'Kind')).toThrow('Kind.a: a map needs a maximum');
   });
 
   it('cannot have a union', () => {

@@ -101,6 +101,9 @@ function structural(node: JsonObject, path: string): StructuralSchema {
   if (values['type'] === 'array' && values['maxItems'] === undefined) {
     throw new Error(`${path}: a list needs a maximum length (cost of CEL rules)`);
   }
+  if (values['additionalProperties'] !== undefined && values['maxProperties'] === undefined) {
+    throw new Error(`${path}: a map needs a maximum size (cost of CEL rules)`);
+  }
   if (values['minItems'] === 0) delete values['minItems'];
   if (isObject(values['items'])) values['items'] = structural(values['items'], `${path}[]`);
   if (isObject(values['additionalProperties'])) {

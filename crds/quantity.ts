@@ -15,7 +15,10 @@ const DECIMAL_FACTORS: Readonly<Record<string, bigint>> = {
 };
 
 /** Digits, an optional fraction, an optional suffix. Milli and exponent forms make no sense for bytes. */
-export const BYTE_QUANTITY_PATTERN = /^[0-9]{1,15}(\.[0-9]{1,6})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$/;
+const BYTE_QUANTITY_PATTERN = /^[0-9]{1,15}(\.[0-9]{1,6})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$/;
+
+/** A capacity: as above without a fraction, which CEL does not take for an integer even where it comes to one. */
+export const SIZE_PATTERN = /^[0-9]{1,15}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$/;
 
 /** Bytes of a quantity, or undefined when it is not one, is no whole number of bytes or is beyond 2^53 - 1. */
 export function quantityToBytes(quantity: string): number | undefined {

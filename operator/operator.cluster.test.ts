@@ -55,11 +55,15 @@ const onNodeA = {
     },
   },
 };
-/** Unlike those of the other tests: NQNs and ports are judged over the whole cluster. */
+/** Unlike those of the other tests: NQNs, ports and files are judged over the whole cluster. */
 const own = (change: object = {}) => ({
   ...sampleSpecInput(),
   nqn: `nqn.2026-11.dev.weir:${namespace}`,
   listeners: [{ name: 'storage', addressFrom: { cidr: '10.9.0.0/24' }, port: 4420 + sequence }],
+  namespaces: [
+    { nsid: 1, backend: { file: { path: `/var/lib/weir/${namespace}.img`, size: '1Gi' } } },
+    { nsid: 2, backend: { memory: { size: '256Mi' } } },
+  ],
   ...onNodeA,
   ...change,
 });
@@ -280,6 +284,17 @@ describe('an edit', () => {
   });
 });
 
+describe('a pod that the API server refuses', () => {
+  it('is told as a refusal of the target that asks for it', async () => {
+    // Overcommitting an extended resource is not allowed, which only the API server's own validation knows.
+    await apply({ resources: { requests: { 'example.com/fpga': '1' } } });
+    const refused = await condition('Accepted', { status: 'False', reason: 'InvalidSpec' });
+    expect(refused['message']).toContain('example.com/fpga');
+    await apply();
+    await condition('Accepted', { status: 'True' });
+  });
+});
+
 describe('a new template', () => {
   it('replaces pods one node at a time, the next only when the last serves again', async () => {
     await apply({ affinity: undefined, nodeSelector: { pool: 'rdma' }, scope: 'PerNode' });
@@ -340,12 +355,40 @@ describe('nodes', () => {
 });
 
 describe('two targets', () => {
+  /** What a second target needs to stand beside the first. */
+  const beside = () => ({
+    nqn: `nqn.2026-11.dev.weir:${namespace}-2`,
+    listeners: [{ name: 'other', addressFrom: { cidr: '10.9.0.0/24' }, port: 5000 + sequence }],
+    namespaces: [{ nsid: 1, backend: { memory: { size: '8Mi' } } }],
+  });
+
+  it.each<[string, object, string]>([
+    ['an address and port', { listeners: undefined }, 'ListenerConflict'],
+    ['a file that both write', { namespaces: undefined }, 'BackendConflict'],
+  ])(
+    'with %s: the older wins, says so, and the other is accepted when it changes',
+    async (_, same, reason) => {
+      await apply();
+      await condition('Accepted', { status: 'True' });
+      await new Promise((resolve) => setTimeout(resolve, 1100)); // Creation times have a resolution of a second.
+      const shared = Object.fromEntries(
+        Object.keys(same).map((field) => [field, own()[field as 'listeners']]),
+      );
+      await apply({ ...beside(), ...shared }, 'second');
+      const refused = await condition('Accepted', { status: 'False', reason }, 'second');
+      expect(refused['message']).toContain(`NvmeofTarget ${namespace}/fast on node node-a`);
+      expect(await nodeObjects()).toHaveLength(1);
+      await condition('Accepted', { status: 'True' });
+      await apply(beside(), 'second');
+      await condition('Accepted', { status: 'True' }, 'second');
+    },
+  );
+
   it('with one NQN: the older wins, and the other is accepted when it goes', async () => {
     await apply();
     await condition('Accepted', { status: 'True' });
     await new Promise((resolve) => setTimeout(resolve, 1100)); // Creation times have a resolution of a second.
-    const listeners = [{ name: 'other', addressFrom: { cidr: '10.9.0.0/24' }, port: 5000 + sequence }];
-    await apply({ listeners }, 'second');
+    await apply({ ...beside(), nqn: `nqn.2026-11.dev.weir:${namespace}` }, 'second');
     await condition('Accepted', { status: 'False', reason: 'NQNInUse' }, 'second');
     await remove();
     await condition('Accepted', { status: 'True' }, 'second');
@@ -353,8 +396,7 @@ describe('two targets', () => {
 
   it('on one node get different ports for their metrics', async () => {
     await apply();
-    const listeners = [{ name: 'other', addressFrom: { cidr: '10.9.0.0/24' }, port: 5000 + sequence }];
-    await apply({ nqn: `nqn.2026-11.dev.weir:${namespace}-2`, listeners }, 'second');
+    await apply(beside(), 'second');
     const ports = await cluster.waitFor('both DaemonSets', async () => {
       const sets = await cluster.list(RESOURCES.daemonSets, namespace);
       return sets.length === 2

@@ -55,6 +55,11 @@ describe('every child', () => {
 });
 
 describe("a dataplane's pod", () => {
+  it('asks for no more than it may have, which the API server would refuse', () => {
+    const [container] = template({ resources: { limits: { memory: '200Mi', cpu: '2' } } }).spec.containers;
+    expect(container.resources.requests).toMatchObject({ memory: '200Mi', cpu: '100m' });
+  });
+
   it('has one capability, nothing writable and no privilege by default', () => {
     const [container] = template().spec.containers;
     expect(container.securityContext).toEqual({

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { GROUP } from '../../crds/api-group.ts';
 import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
 import { childName } from '../../crds/object-names.ts';
+import { compareQuantities } from '../../crds/scheduling.ts';
 import type { AppliedObject } from '../kubernetes/object.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import { childLabels, childMetadata, selectorLabels, type TargetIdentity } from './child.ts';
@@ -35,8 +36,14 @@ function terminationGraceSeconds(drainTimeoutSeconds: number): number {
 
 function resources(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
   const device = settings.deviceAccess === 'DevicePlugin' ? { [settings.deviceResource]: '1' } : {};
+  const { limits } = spec.resources;
+  const defaults = Object.entries(DEFAULT_REQUESTS).map(([name, request]) => {
+    const limit = limits[name];
+    // A request above its limit is refused with the whole pod.
+    return [name, limit !== undefined && compareQuantities(limit, request) < 0 ? limit : request];
+  });
   return {
-    requests: { ...DEFAULT_REQUESTS, ...spec.resources.requests, ...device },
+    requests: { ...Object.fromEntries(defaults), ...spec.resources.requests, ...device },
     limits: { ...spec.resources.limits, ...device },
   };
 }

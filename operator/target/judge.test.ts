@@ -18,11 +18,19 @@ function verdict(change: object, nodes: string[] = ['node-a'], older: OlderTarge
 const older = (change: object, otherNqn = 'nqn.2026-11.a:b', nodes = ['node-a']): OlderTarget => ({
   key: 'storage/old',
   nqn: otherNqn,
-  spec: sampleSpec(change),
+  spec: sampleSpec({
+    namespaces: [{ nsid: 1, backend: { file: { path: '/var/lib/weir/old.img', size: '1Gi' } } }],
+    ...change,
+  }),
   nodes: new Set(nodes),
 });
 const otherPort = { listeners: [{ name: 'old', addressFrom: { cidr: '10.9.0.0/24' }, port: 4421 }] };
-const block = (path: string) => ({ namespaces: [{ nsid: 1, backend: { blockDevice: { path } } }] });
+const block = (path: string, readOnly = false) => ({
+  namespaces: [{ nsid: 1, readOnly, backend: { blockDevice: { path } } }],
+});
+const at = (addressFrom: object, addressFamily = 'IPv4') => ({
+  listeners: [{ name: 'old', addressFrom, addressFamily }],
+});
 
 describe('a target', () => {
   it.each<[string, object, string[], OlderTarget[]]>([
@@ -37,6 +45,24 @@ describe('a target', () => {
       ['node-a'],
       [older({}, 'nqn.2026-11.a:b', ['node-b'])],
     ],
+    [
+      'beside another in another network on the same port',
+      {},
+      ['node-a'],
+      [older(at({ cidr: '10.8.0.0/16' })), older(at({ address: '10.9.1.1' }))],
+    ],
+    [
+      'that reads a device to which an older one writes',
+      { ...block('/dev/sda', true) },
+      ['node-a'],
+      [older({ ...otherPort, ...block('/dev/sda') })],
+    ],
+    [
+      'with a device to which an older one writes on another node',
+      block('/dev/sda'),
+      ['node-a'],
+      [older({ ...otherPort, ...block('/dev/sda') }, 'nqn.2026-11.a:b', ['node-b'])],
+    ],
     ['with a memory limit that suffices', { resources: { limits: { memory: '1Gi' } } }, ['node-a'], []],
   ])('%s is accepted', (_, change, nodes, others) => {
     expect(verdict(change, nodes, others)).toBe('Accepted');
@@ -49,6 +75,78 @@ describe('a target', () => {
       ['a', 'b'],
       [],
       'DataNotShared: namespace 1 is a file backend and 2 nodes',
+    ],
+    [
+      'an address in the network of an older one',
+      at({ address: '10.9.0.7' }),
+      ['a'],
+      [older({}, 'nqn.2026-11.a:b', ['a'])],
+      'ListenerConflict: listener old has the address and port 4420 of listener storage of NvmeofTarget storage/old on node a',
+    ],
+    [
+      'a network around that of an older one',
+      at({ cidr: '10.0.0.0/8' }),
+      ['a'],
+      [older({}, 'nqn.2026-11.a:b', ['a'])],
+      'ListenerConflict: listener old has',
+    ],
+    [
+      'the address of an older one, written otherwise',
+      at({ address: 'fd00:0::1' }, 'IPv6'),
+      ['a'],
+      [older(at({ address: 'fd00::1' }, 'IPv6'), 'nqn.2026-11.a:b', ['a'])],
+      'ListenerConflict: listener old has',
+    ],
+    [
+      'two listeners that overlap',
+      {
+        listeners: [
+          { name: 'a', addressFrom: { cidr: '10.9.0.0/24' } },
+          { name: 'b', addressFrom: { address: '10.9.0.1' } },
+        ],
+      },
+      ['a'],
+      [],
+      'ListenerConflict: listeners a and b have the same address and port 4420',
+    ],
+    [
+      'a device to which an older one writes',
+      block('/dev/sda'),
+      ['a'],
+      [older({ ...otherPort, ...block('/dev/sda') }, 'nqn.2026-11.a:b', ['a', 'b'])],
+      'BackendConflict: namespace 1 writes to /dev/sda, and so does namespace 1 of NvmeofTarget storage/old on node a',
+    ],
+    [
+      'a file to which an older one writes',
+      {},
+      ['a'],
+      [
+        older(
+          {
+            ...otherPort,
+            namespaces: [{ nsid: 3, backend: { file: { path: '/var/lib/weir/fast.img', size: '1Gi' } } }],
+          },
+          'nqn.2026-11.a:b',
+          ['a'],
+        ),
+      ],
+      'BackendConflict: namespace 1 writes to /var/lib/weir/fast.img, and so does namespace 3',
+    ],
+    [
+      'one device twice',
+      {
+        namespaces: [1, 2].map((nsid) => ({ nsid, backend: { blockDevice: { path: '/dev/sda' } } })),
+      },
+      ['a'],
+      [],
+      'BackendConflict: namespaces 1 and 2 both write to /dev/sda',
+    ],
+    [
+      'the NQN that an older one with scope PerNode has on a node',
+      {},
+      ['a'],
+      [older({ ...otherPort, scope: 'PerNode' }, 'nqn.2026-11.dev.weir', ['fast'])],
+      'NQNInUse',
     ],
     [
       'the NQN of an older one',

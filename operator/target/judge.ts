@@ -1,5 +1,5 @@
 /** Judges what no schema can: a target against its nodes, the other targets and the operator's settings. */
-import { listenerBinding } from '../../crds/listener.ts';
+import { listenersClash } from '../../crds/listener.ts';
 import type { NvmeofTargetSpec, TargetNamespace } from '../../crds/nvmeof-target.ts';
 import { NQN_LENGTH_MAX } from '../../crds/qualified-name.ts';
 import { quantityToBytes } from '../../crds/quantity.ts';
@@ -95,26 +95,88 @@ function firstCommon(left: ReadonlySet<string>, right: ReadonlySet<string>): str
   return undefined;
 }
 
+/** A target as far as its NQNs go. */
+interface Named {
+  readonly nqn: string;
+  readonly scope: NvmeofTargetSpec['scope'];
+  readonly nodes: ReadonlySet<string>;
+}
+
+/** Whether `shared` has the NQN of a node of `perNode`. */
+function takesNodeNqn(shared: Named, perNode: Named): boolean {
+  if (shared.scope !== 'Shared' || perNode.scope !== 'PerNode') return false;
+  for (const node of perNode.nodes) if (nodeNqn(perNode.nqn, 'PerNode', node) === shared.nqn) return true;
+  return false;
+}
+
+function judgeNqn(own: Named, other: OlderTarget): void {
+  const named: Named = { nqn: other.nqn, scope: other.spec.scope, nodes: other.nodes };
+  if (own.nqn === named.nqn || takesNodeNqn(own, named) || takesNodeNqn(named, own)) {
+    throw new Refusal('NQNInUse', `NvmeofTarget ${other.key} has the NQN ${named.nqn}: choose another one`);
+  }
+}
+
+/** Path of what a namespace writes to on its node; undefined where it writes nothing that another could have. */
+function writtenPath({ readOnly, backend }: TargetNamespace): string | undefined {
+  return readOnly ? undefined : (backend.blockDevice?.path ?? backend.file?.path);
+}
+
+/** What one target says of itself twice. */
+function judgeRepetitions(spec: NvmeofTargetSpec): void {
+  spec.listeners.forEach((listener, index) => {
+    const clash = spec.listeners.slice(0, index).find((earlier) => listenersClash(earlier, listener));
+    if (clash === undefined) return;
+    throw new Refusal(
+      'ListenerConflict',
+      `listeners ${clash.name} and ${listener.name} have the same address and port ${listener.port}: give each its own port or address`,
+    );
+  });
+  const writers = new Map<string, number>();
+  for (const namespace of spec.namespaces) {
+    const path = writtenPath(namespace);
+    if (path === undefined) continue;
+    const first = writers.get(path);
+    if (first !== undefined) {
+      throw new Refusal(
+        'BackendConflict',
+        `namespaces ${first} and ${namespace.nsid} both write to ${path}: hosts would overwrite each other's data; give each its own, or set readOnly on one`,
+      );
+    }
+    writers.set(path, namespace.nsid);
+  }
+}
+
 function judgeNeighbours(
   spec: NvmeofTargetSpec,
   nqn: string,
   nodes: ReadonlySet<string>,
   older: readonly OlderTarget[],
 ): void {
-  const bindings = new Map(spec.listeners.map((listener) => [listenerBinding(listener), listener]));
+  const written = new Map(spec.namespaces.map((namespace) => [writtenPath(namespace), namespace.nsid]));
+  written.delete(undefined);
   for (const other of older) {
-    if (other.nqn === nqn) {
-      throw new Refusal('NQNInUse', `NvmeofTarget ${other.key} has the NQN ${nqn}: choose another one`);
-    }
-    const clash = other.spec.listeners.find((listener) => bindings.has(listenerBinding(listener)));
-    if (clash === undefined) continue;
+    judgeNqn({ nqn, scope: spec.scope, nodes }, other);
+    const clash = spec.listeners.flatMap((own) => {
+      const theirs = other.spec.listeners.find((listener) => listenersClash(own, listener));
+      return theirs === undefined ? [] : [{ own, theirs }];
+    })[0];
+    const twice = other.spec.namespaces.find((namespace) => written.has(writtenPath(namespace)));
+    if (clash === undefined && twice === undefined) continue;
     const node = firstCommon(nodes, other.nodes);
     if (node === undefined) continue;
-    const own = bindings.get(listenerBinding(clash));
-    throw new Refusal(
-      'ListenerConflict',
-      `listener ${own?.name} has the address and port ${clash.port} of listener ${clash.name} of NvmeofTarget ${other.key} on node ${node}: choose another port or address`,
-    );
+    if (clash !== undefined) {
+      throw new Refusal(
+        'ListenerConflict',
+        `listener ${clash.own.name} has the address and port ${clash.own.port} of listener ${clash.theirs.name} of NvmeofTarget ${other.key} on node ${node}: choose another port or address`,
+      );
+    }
+    if (twice !== undefined) {
+      const path = writtenPath(twice);
+      throw new Refusal(
+        'BackendConflict',
+        `namespace ${written.get(path)} writes to ${path}, and so does namespace ${twice.nsid} of NvmeofTarget ${other.key} on node ${node}: hosts would overwrite each other's data; use another one, or set readOnly`,
+      );
+    }
   }
 }
 
@@ -130,5 +192,6 @@ export function judgeTarget(
   judgeSharing(spec, nodes);
   judgeNqnLength(spec, nqn, nodes);
   judgeMemory(spec);
+  judgeRepetitions(spec);
   judgeNeighbours(spec, nqn, nodes, older);
 }

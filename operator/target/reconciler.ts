@@ -8,7 +8,7 @@ import { childName } from '../../crds/object-names.ts';
 import { formatProblems, InvalidInputError } from '../../crds/validation.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import type { Api } from '../kubernetes/api-client.ts';
-import { isConflict, isNotFound } from '../kubernetes/api-error.ts';
+import { isConflict, isInvalid, isNotFound } from '../kubernetes/api-error.ts';
 import { Applier } from '../kubernetes/applier.ts';
 import type { Cache } from '../kubernetes/cache.ts';
 import { EventRecorder } from '../kubernetes/event-recorder.ts';
@@ -354,6 +354,8 @@ function acceptance(spec: NvmeofTargetSpec): Verdict {
 
 function refusalFrom(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
+  // A field of the pods that no schema of ours could judge.
+  if (isInvalid(error)) return new Refusal('InvalidSpec', error.message);
   return error instanceof InvalidInputError
     ? new Refusal('InvalidSpec', formatProblems(error.problems))
     : undefined;
