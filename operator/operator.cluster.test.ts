@@ -289,7 +289,8 @@ describe('a pod that the API server refuses', () => {
     // Overcommitting an extended resource is not allowed, which only the API server's own validation knows.
     await apply({ resources: { requests: { 'example.com/fpga': '1' } } });
     const refused = await condition('Accepted', { status: 'False', reason: 'InvalidSpec' });
-    expect(refused['message']).toContain('example.com/fpga');
+    expect(refused['message']).toContain('refuses what follows from it: DaemonSet.apps');
+    expect(refused['message']).toContain('resources.limits: Required value');
     await apply();
     await condition('Accepted', { status: 'True' });
   });

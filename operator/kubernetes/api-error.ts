@@ -24,16 +24,20 @@ export class ApiError extends Error {
   readonly status: number;
   /** Machine-readable reason of metav1.Status, e.g. `Conflict`. */
   readonly reason: string;
+  /** What the API server said, without the request. */
+  readonly detail: string;
   /** How long the server asks to wait, if it does. */
   readonly retryAfterSeconds: number | undefined;
 
   /** @param request What was asked, e.g. `PATCH /api/v1/…`. */
   constructor(request: string, status: number, body: string, retryAfter?: string) {
     const parsed = statusBody(body);
-    super(`${request}: ${status} ${parsed.reason ?? ''} ${parsed.message ?? body.slice(0, 200)}`.trim());
+    const detail = parsed.message ?? body.slice(0, 200);
+    super(`${request}: ${status} ${parsed.reason ?? ''} ${detail}`.trim());
     this.name = 'ApiError';
     this.status = status;
     this.reason = parsed.reason ?? '';
+    this.detail = detail;
     const seconds = Number(retryAfter ?? parsed.details?.retryAfterSeconds);
     this.retryAfterSeconds = Number.isFinite(seconds) && seconds > 0 ? seconds : undefined;
   }

@@ -355,7 +355,8 @@ function acceptance(spec: NvmeofTargetSpec): Verdict {
 function refusalFrom(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
   // A field of the pods that no schema of ours could judge.
-  if (isInvalid(error)) return new Refusal('InvalidSpec', error.message);
+  if (isInvalid(error))
+    return new Refusal('InvalidSpec', `the API server refuses what follows from it: ${error.detail}`);
   return error instanceof InvalidInputError
     ? new Refusal('InvalidSpec', formatProblems(error.problems))
     : undefined;
