@@ -11,12 +11,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { silentProgress } from '../../lab/progress.ts';
 import { kubernetesBinaries } from '../../lab/setup/binaries.ts';
+import { buildRole } from '../../operator/build/role.ts';
+import { buildRoleBinding } from '../../operator/build/role-binding.ts';
 import { objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
 import { startOperator } from '../../operator/operator.ts';
 import { parseOptions } from '../../operator/options.ts';
 import { SAMPLE_SETTINGS, sampleSpecInput } from '../../operator/testing/samples.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
 import { type AlertRule, defaultRules, readAlertFiles, testRules } from './tests/alert-rules.ts';
+import { grantedPermissions, type RbacManifest, reviewedPermissions } from './tests/permissions.ts';
 
 const execute = promisify(execFile);
 const chart = fileURLToPath(new URL('.', import.meta.url));
@@ -107,6 +110,20 @@ describe('the chart', () => {
     });
     expect(find(manifests, 'PodDisruptionBudget')).toBeDefined();
     expect(find(manifests, 'ValidatingAdmissionPolicy')).toBeDefined();
+  });
+
+  it('grants what docs/reference/permissions.md says, and nothing else', async () => {
+    const target = { namespace: 'NAMESPACE', name: 'TARGET', uid: 'uid' };
+    const dataplane = [buildRole(target, ['TARGET-NODE']), buildRoleBinding(target)];
+    const granted = grantedPermissions([...(await template()), ...(dataplane as unknown as RbacManifest[])]);
+    const page = await readFile(join(chart, '../../docs/reference/permissions.md'), 'utf8');
+    const reviewed = reviewedPermissions(page);
+    expect(granted).toEqual(reviewed.map(({ why: _, ...permission }) => permission));
+    for (const { resources, why } of reviewed) expect(why.length, resources).toBeGreaterThan(5);
+    for (const { verbs, apiGroups, resources } of granted) {
+      expect(`${verbs} ${apiGroups} ${resources}`).not.toContain('*');
+      expect(resources).not.toContain('secrets');
+    }
   });
 
   it('keeps the CRDs when it is uninstalled', async () => {
