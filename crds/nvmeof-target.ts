@@ -21,13 +21,9 @@ import { keepAliveSchema, linkSchema, pollingSchema, queuesSchema } from './tuni
 import { uuidSchema } from './uuid.ts';
 
 const sizeSchema = withRule(
-  z
-    .string()
-    .min(1)
-    .max(32)
-    .regex(SIZE_PATTERN, {
-      error: 'must be a size in bytes as a Kubernetes quantity without a fraction, like 10Gi',
-    }),
+  z.string().min(1).max(32).regex(SIZE_PATTERN, {
+    error: 'must be a size in bytes as a Kubernetes quantity without a fraction, like 10Gi',
+  }),
   {
     rule: `!isQuantity(self) || (quantity(self).isInteger() && quantity(self).asInteger() > 0 && quantity(self).asInteger() % ${CAPACITY_UNIT_BYTES} == 0)`,
     message: 'must be more than 0 and a multiple of 4Ki, like 10Gi',
