@@ -1,6 +1,9 @@
 //! An association: a controller and the queue pairs of its queues, all of them owned by this poller.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::{Index, IndexMut};
 
 use crate::controller::Controller;
 use crate::engine::messages::{Handle, HostIdentity};
@@ -27,6 +30,123 @@ impl Association {
     pub fn queue_pair_count(&self) -> u16 {
         let count = self.queue_pairs.iter().flatten().count();
         u16::try_from(count).expect("queue ids fit 16 bits")
+    }
+}
+
+/// Every association of a poller, found by handle, by host and by controller id. Who an association belongs to never
+/// changes.
+#[derive(Default)]
+pub struct Associations {
+    table: Table<Association>,
+    by_host: BTreeMap<String, Vec<Handle>>,
+    by_controller: BTreeMap<u16, Vec<Handle>>,
+}
+
+/// Without the indexes, which say nothing that the table does not.
+impl fmt::Debug for Associations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.table.fmt(f)
+    }
+}
+
+impl Associations {
+    /// Puts one in and names it.
+    pub fn insert(&mut self, association: Association) -> Handle {
+        let (host_nqn, controller_id) = (
+            association.identity.host_nqn.clone(),
+            association.identity.controller_id,
+        );
+        let handle = self.table.insert(association);
+        self.by_host.entry(host_nqn).or_default().push(handle);
+        self.by_controller.entry(controller_id).or_default().push(handle);
+        handle
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, handle: Handle) -> Option<Association> {
+        let association = self.table.remove(handle)?;
+        forget(&mut self.by_host, &association.identity.host_nqn, handle);
+        forget(&mut self.by_controller, &association.identity.controller_id, handle);
+        Some(association)
+    }
+
+    /// Those of a host at a subsystem, oldest first.
+    #[must_use]
+    pub fn of_host(&self, host_nqn: &str, subsystem_nqn: &str) -> Vec<Handle> {
+        let of_host = self.by_host.get(host_nqn).into_iter().flatten().copied();
+        of_host
+            .filter(|handle| self.table[*handle].identity.subsystem_nqn == subsystem_nqn)
+            .collect()
+    }
+
+    /// The one of a controller.
+    #[must_use]
+    pub fn of_controller(&self, subsystem_nqn: &str, controller_id: u16) -> Option<Handle> {
+        let mut of_id = self.by_controller.get(&controller_id).into_iter().flatten().copied();
+        of_id.find(|handle| self.table[*handle].identity.subsystem_nqn == subsystem_nqn)
+    }
+
+    /// The association of a handle; `None` if it is stale.
+    #[must_use]
+    pub fn get(&self, handle: Handle) -> Option<&Association> {
+        self.table.get(handle)
+    }
+
+    /// The association of a handle; `None` if it is stale.
+    #[must_use]
+    pub fn get_mut(&mut self, handle: Handle) -> Option<&mut Association> {
+        self.table.get_mut(handle)
+    }
+
+    /// Handle of the association in a slot, if there is one.
+    #[must_use]
+    pub fn handle(&self, slot: u32) -> Option<Handle> {
+        self.table.handle(slot)
+    }
+
+    /// Every slot number there is, vacant ones too.
+    pub fn slots(&self) -> std::ops::Range<u32> {
+        self.table.slots()
+    }
+
+    /// Every association, changeable.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Handle, &mut Association)> {
+        self.table.iter_mut()
+    }
+
+    /// Associations there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}
+
+impl Index<Handle> for Associations {
+    type Output = Association;
+    fn index(&self, handle: Handle) -> &Association {
+        &self.table[handle]
+    }
+}
+
+impl IndexMut<Handle> for Associations {
+    fn index_mut(&mut self, handle: Handle) -> &mut Association {
+        &mut self.table[handle]
+    }
+}
+
+/// Takes a handle out of an index.
+fn forget<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(index: &mut BTreeMap<K, Vec<Handle>>, key: &Q, handle: Handle) {
+    if let Some(handles) = index.get_mut(key) {
+        handles.retain(|other| *other != handle);
+        if handles.is_empty() {
+            index.remove(key);
+        }
     }
 }
 
@@ -66,7 +186,7 @@ impl ControllerIds {
     }
 
     /// An id of this poller for `subsystem_nqn`, whose ids are `ids` (first and last); `None` when all are in use.
-    pub fn allocate(&mut self, subsystem_nqn: &str, ids: (u16, u16), associations: &Table<Association>) -> Option<u16> {
+    pub fn allocate(&mut self, subsystem_nqn: &str, ids: (u16, u16), associations: &Associations) -> Option<u16> {
         let (first, last) = (u32::from(ids.0), u32::from(ids.1));
         let all = (last + 1).checked_sub(first)?;
         let (index, count) = (u32::from(self.place.index), u32::from(self.place.count));
@@ -79,10 +199,7 @@ impl ControllerIds {
         for attempt in 0..length {
             let offset = (*next + attempt) % length;
             let id = u16::try_from(first + start + offset).expect("at most the last id");
-            let in_use = |association: &Association| {
-                association.identity.controller_id == id && association.identity.subsystem_nqn == subsystem_nqn
-            };
-            if !associations.iter().any(|(_, association)| in_use(association)) {
+            if associations.of_controller(subsystem_nqn, id).is_none() {
                 *next = (offset + 1) % length;
                 return Some(id);
             }

@@ -1,6 +1,9 @@
 //! Fences: a host that comes back waits, per namespace, until the writes of its earlier association have left the
 //! backend. Otherwise an old write could land after a newer, acknowledged one.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use arrayvec::ArrayVec;
 
 use crate::backend::BackingId;
@@ -21,20 +24,54 @@ pub struct Fence {
     /// Writes in flight on backings that found no room above.
     writes_elsewhere: u32,
     /// Questions to the other pollers that are not answered: until they are, they may have writes of the host.
-    questions: u32,
-    /// Other pollers (by index, with their fence) that wait for the writes here.
-    askers: Vec<(usize, Handle)>,
+    questions: Vec<u64>,
+    /// The last question that was asked; 0 before the first.
+    last_question: u64,
+    /// Other pollers that wait for the writes here.
+    askers: Vec<Asker>,
     /// Requests of the host's newer association that wait.
     pub parked: RequestList,
 }
 
+/// Another poller that wants to hear when nothing is left here that was begun before its host connected there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// Its index.
+    pub poller: usize,
+    /// Its fence.
+    pub fence: Handle,
+    /// Its question.
+    pub question: u64,
+    /// Of what waits at the fence here it waits for what waits for questions up to this one, and for no other: what
+    /// waits for a later question may wait for the asker itself.
+    pub until: u64,
+}
+
 impl Fence {
-    /// Whether I/O on this backing has to wait.
+    /// Whether I/O on this backing has to wait, if it came after this question (as [`Fence::last_question`] said then).
     #[must_use]
-    pub fn covers(&self, backing: BackingId) -> bool {
-        self.questions > 0
+    pub fn covers(&self, backing: BackingId, question: u64) -> bool {
+        self.questions.iter().any(|open| *open <= question)
             || self.writes_elsewhere > 0
             || self.writes.iter().any(|(id, count)| *id == backing && *count > 0)
+    }
+
+    /// The last question that was asked: I/O that comes now waits for the answers up to it, and for none to a later one.
+    #[must_use]
+    pub fn last_question(&self) -> u64 {
+        self.last_question
+    }
+
+    /// Whether another poller waits for what came after this question, if it is a write.
+    #[must_use]
+    pub fn is_awaited(&self, question: u64) -> bool {
+        self.askers.iter().any(|asker| question <= asker.until)
+    }
+
+    /// Other pollers wait for writes here.
+    #[must_use]
+    pub fn has_askers(&self) -> bool {
+        !self.askers.is_empty()
     }
 
     /// Writes of the host's ended associations are in flight on this poller.
@@ -44,31 +81,38 @@ impl Fence {
     }
 
     fn is_clear(&self) -> bool {
-        !self.has_writes() && self.questions == 0 && self.askers.is_empty()
+        !self.has_writes() && self.questions.is_empty() && self.askers.is_empty()
     }
 
-    /// The other pollers were asked.
-    pub fn asked(&mut self) {
-        self.questions += 1;
+    /// The other pollers were asked this; questions are numbered in ascending order.
+    pub fn asked(&mut self, question: u64) {
+        assert!(question > self.last_question, "questions are numbered in order");
+        self.last_question = question;
+        self.questions.push(question);
     }
 
-    /// So many questions are answered by all of them.
-    pub fn answered(&mut self, questions: u32) {
-        self.questions -= questions;
+    /// All of them have answered it. False: it was not open.
+    pub fn answered(&mut self, question: u64) -> bool {
+        let before = self.questions.len();
+        self.questions.retain(|open| *open != question);
+        self.questions.len() < before
     }
 
     /// Another poller waits for the writes here.
-    pub fn add_asker(&mut self, poller: usize, fence: Handle) {
-        self.askers.push((poller, fence));
+    pub fn add_asker(&mut self, asker: Asker) {
+        self.askers.push(asker);
     }
 
-    /// Who waited, once there are no writes any more.
-    pub fn take_askers(&mut self) -> Vec<(usize, Handle)> {
+    /// Who waited and need not wait any more: there are no writes in the backend, and none of those that wait at the
+    /// fence came before the asker. `waiting` is the earliest question that a write at the fence came after.
+    pub fn take_askers(&mut self, waiting: Option<u64>) -> Vec<Asker> {
         if self.has_writes() {
-            Vec::new()
-        } else {
-            std::mem::take(&mut self.askers)
+            return Vec::new();
         }
+        let waits = |asker: &Asker| waiting.is_some_and(|question| question <= asker.until);
+        let (done, still): (Vec<_>, Vec<_>) = self.askers.drain(..).partition(|asker| !waits(asker));
+        self.askers = still;
+        done
     }
 
     /// Counts a write.
@@ -93,35 +137,45 @@ pub enum FencedWrite {
 }
 
 /// Every fence of a poller.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Fences {
     fences: Table<Fence>,
+    /// By host NQN: one for each subsystem that the host has a fence at.
+    by_host: BTreeMap<String, Vec<Handle>>,
+}
+
+/// Without the index, which says nothing that the table does not.
+impl fmt::Debug for Fences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fences").field("fences", &self.fences).finish()
+    }
 }
 
 impl Fences {
     /// The fence of a host at a subsystem, if there is one.
     #[must_use]
     pub fn find(&self, host_nqn: &str, subsystem_nqn: &str) -> Option<Handle> {
-        let matches = |fence: &Fence| fence.host_nqn == host_nqn && fence.subsystem_nqn == subsystem_nqn;
-        self.fences
-            .iter()
-            .find(|(_, fence)| matches(fence))
-            .map(|(handle, _)| handle)
+        let mut of_host = self.by_host.get(host_nqn)?.iter().copied();
+        of_host.find(|handle| self.fences[*handle].subsystem_nqn == subsystem_nqn)
     }
 
     /// The fence of a host at a subsystem, made if there is none.
     pub fn find_or_make(&mut self, host_nqn: &str, subsystem_nqn: &str) -> Handle {
-        self.find(host_nqn, subsystem_nqn).unwrap_or_else(|| {
-            self.fences.insert(Fence {
-                host_nqn: host_nqn.to_owned(),
-                subsystem_nqn: subsystem_nqn.to_owned(),
-                writes: ArrayVec::new(),
-                writes_elsewhere: 0,
-                questions: 0,
-                askers: Vec::new(),
-                parked: RequestList::new(LinkKind::Wait),
-            })
-        })
+        if let Some(found) = self.find(host_nqn, subsystem_nqn) {
+            return found;
+        }
+        let made = self.fences.insert(Fence {
+            host_nqn: host_nqn.to_owned(),
+            subsystem_nqn: subsystem_nqn.to_owned(),
+            writes: ArrayVec::new(),
+            writes_elsewhere: 0,
+            questions: Vec::new(),
+            last_question: 0,
+            askers: Vec::new(),
+            parked: RequestList::new(LinkKind::Wait),
+        });
+        self.by_host.entry(host_nqn.to_owned()).or_default().push(made);
+        made
     }
 
     /// Counts a write of an ended association; makes the fence if it is the first.
@@ -135,8 +189,9 @@ impl Fences {
         self.fences[fence].add(backing)
     }
 
-    /// A fenced write left the backend. Its parked requests can be looked at again.
-    pub fn write_ended(&mut self, handle: Handle, write: FencedWrite) {
+    /// A fenced write left the backend. Whether the fence may cover less than before, so that what waits at it can be
+    /// looked at again.
+    pub fn write_ended(&mut self, handle: Handle, write: FencedWrite) -> bool {
         let fence = &mut self.fences[handle];
         let count = match write {
             FencedWrite::Elsewhere => &mut fence.writes_elsewhere,
@@ -147,6 +202,7 @@ impl Fences {
         };
         assert!(*count > 0, "a fenced write ends once");
         *count -= 1;
+        *count == 0
     }
 
     /// The fence, if it still stands.
@@ -163,11 +219,21 @@ impl Fences {
 
     /// Takes the fence down if no write is left behind it and nobody waits. Whether it is down.
     pub fn remove_if_clear(&mut self, handle: Handle) -> bool {
-        match self.fences.get(handle) {
-            Some(fence) if fence.is_clear() && fence.parked.is_empty() => self.fences.remove(handle).is_some(),
-            Some(_) => false,
-            None => true,
+        let Some(fence) = self.fences.get(handle) else {
+            return true;
+        };
+        if !fence.is_clear() || !fence.parked.is_empty() {
+            return false;
         }
+        if let Some(fence) = self.fences.remove(handle) {
+            if let Some(of_host) = self.by_host.get_mut(&fence.host_nqn) {
+                of_host.retain(|other| *other != handle);
+                if of_host.is_empty() {
+                    self.by_host.remove(&fence.host_nqn);
+                }
+            }
+        }
+        true
     }
 
     /// Fences that stand.
@@ -187,34 +253,74 @@ impl Fences {
 mod tests {
     use super::*;
 
+    const ASKER: Asker = Asker {
+        poller: 3,
+        fence: Handle { slot: 4, generation: 2 },
+        question: 1,
+        until: 0,
+    };
+
+    fn covers(fences: &Fences, fence: Handle, backing: u32) -> bool {
+        let fence = fences.get(fence).unwrap();
+        fence.covers(BackingId(backing), fence.last_question())
+    }
+
     #[test]
     fn a_fence_stands_until_the_last_write_of_its_backing_has_ended() {
         let mut fences = Fences::default();
         let (fence, first) = fences.add_write("host", "subsystem", BackingId(1));
         let (same, second) = fences.add_write("host", "subsystem", BackingId(1));
         assert_eq!(fence, same);
-        fences.write_ended(fence, first);
-        assert!(fences.get(fence).unwrap().covers(BackingId(1)));
-        assert!(!fences.get(fence).unwrap().covers(BackingId(2)));
+        assert_eq!((fences.len(), fences.is_empty()), (1, false));
+        assert!(!fences.write_ended(fence, first), "another one is left");
+        assert!(covers(&fences, fence, 1));
+        assert!(fences.get(fence).unwrap().has_writes());
+        assert!(!covers(&fences, fence, 2));
         assert!(!fences.remove_if_clear(fence));
-        fences.write_ended(fence, second);
-        assert!(!fences.get(fence).unwrap().covers(BackingId(1)));
+        assert!(fences.write_ended(fence, second));
+        assert!(!covers(&fences, fence, 1));
+        assert!(!fences.get(fence).unwrap().has_writes());
         assert!(fences.remove_if_clear(fence));
-        assert!(fences.is_empty());
+        assert!(fences.remove_if_clear(fence), "it is down already");
+        assert_eq!((fences.len(), fences.is_empty()), (0, true));
+        assert_eq!(fences.find("host", "subsystem"), None);
+        assert!(fences.get(fence).is_none() && fences.get_mut(fence).is_none());
     }
 
     #[test]
     fn more_backings_than_a_fence_tells_apart_close_it_for_all() {
         let mut fences = Fences::default();
-        let mut last = None;
-        for id in 0..=BACKINGS_MAX as u32 {
-            last = Some(fences.add_write("host", "subsystem", BackingId(id)));
+        let (fence, _) = fences.add_write("host", "subsystem", BackingId(0));
+        for id in 1..BACKINGS_MAX as u32 {
+            assert_eq!(fences.add_to(fence, BackingId(id)), FencedWrite::Backing(BackingId(id)));
         }
-        let (fence, write) = last.unwrap();
-        assert_eq!(write, FencedWrite::Elsewhere);
-        assert!(fences.get(fence).unwrap().covers(BackingId(1000)));
-        fences.write_ended(fence, write);
-        assert!(!fences.get(fence).unwrap().covers(BackingId(1000)));
+        let elsewhere = BackingId(BACKINGS_MAX as u32);
+        let writes = [fences.add_to(fence, elsewhere), fences.add_to(fence, elsewhere)];
+        assert_eq!(writes, [FencedWrite::Elsewhere; 2]);
+        assert!(covers(&fences, fence, 1000));
+        assert!(!fences.write_ended(fence, writes[0]));
+        assert!(covers(&fences, fence, 1000));
+        assert!(fences.write_ended(fence, writes[1]));
+        assert!(!covers(&fences, fence, 1000));
+        assert!(covers(&fences, fence, 3));
+    }
+
+    #[test]
+    fn a_fence_with_writes_without_a_place_of_their_own_has_writes() {
+        let mut fences = Fences::default();
+        let (fence, _) = fences.add_write("host", "subsystem", BackingId(0));
+        for id in 1..BACKINGS_MAX as u32 {
+            fences.add_to(fence, BackingId(id));
+        }
+        let last = fences.add_to(fence, BackingId(99));
+        for id in 0..BACKINGS_MAX as u32 {
+            fences.write_ended(fence, FencedWrite::Backing(BackingId(id)));
+        }
+        assert!(fences.get(fence).unwrap().has_writes());
+        assert!(!fences.remove_if_clear(fence));
+        fences.write_ended(fence, last);
+        assert!(!fences.get(fence).unwrap().has_writes());
+        assert!(fences.remove_if_clear(fence));
     }
 
     #[test]
@@ -222,30 +328,65 @@ mod tests {
         let mut fences = Fences::default();
         let fence = fences.find_or_make("host", "subsystem");
         assert_eq!(fences.find_or_make("host", "subsystem"), fence);
-        fences.get_mut(fence).unwrap().asked();
-        fences.get_mut(fence).unwrap().asked();
-        assert!(fences.get(fence).unwrap().covers(BackingId(7)));
-        fences.get_mut(fence).unwrap().answered(1);
-        assert!(fences.get(fence).unwrap().covers(BackingId(7)));
+        fences.get_mut(fence).unwrap().asked(1);
+        fences.get_mut(fence).unwrap().asked(4);
+        assert!(covers(&fences, fence, 7));
+        assert!(fences.get_mut(fence).unwrap().answered(1));
+        assert!(!fences.get_mut(fence).unwrap().answered(1), "once");
+        assert!(covers(&fences, fence, 7));
         assert!(!fences.remove_if_clear(fence));
-        fences.get_mut(fence).unwrap().answered(1);
-        assert!(!fences.get(fence).unwrap().covers(BackingId(7)));
+        assert!(fences.get_mut(fence).unwrap().answered(4));
+        assert!(!covers(&fences, fence, 7));
         assert!(fences.remove_if_clear(fence));
+    }
+
+    #[test]
+    fn what_came_before_a_question_does_not_wait_for_its_answer() {
+        let mut fences = Fences::default();
+        let fence = fences.find_or_make("host", "subsystem");
+        let fence = fences.get_mut(fence).unwrap();
+        fence.asked(2);
+        let before = fence.last_question();
+        fence.asked(3);
+        assert!(fence.covers(BackingId(1), before));
+        fence.answered(2);
+        assert!(!fence.covers(BackingId(1), before));
+        assert!(fence.covers(BackingId(1), fence.last_question()));
     }
 
     #[test]
     fn who_asks_hears_when_the_writes_here_are_over_whatever_else_the_fence_waits_for() {
         let mut fences = Fences::default();
         let (fence, write) = fences.add_write("host", "subsystem", BackingId(1));
-        let theirs = Handle { slot: 4, generation: 2 };
-        fences.get_mut(fence).unwrap().asked();
-        fences.get_mut(fence).unwrap().add_asker(3, theirs);
-        assert_eq!(fences.get_mut(fence).unwrap().take_askers(), []);
+        let found = fences.get_mut(fence).unwrap();
+        found.asked(1);
+        assert!(!found.has_askers());
+        found.add_asker(ASKER);
+        assert!(found.has_askers());
+        assert_eq!(found.take_askers(None), []);
         fences.write_ended(fence, write);
-        assert!(!fences.remove_if_clear(fence), "somebody waits for an answer");
-        assert_eq!(fences.get_mut(fence).unwrap().take_askers(), [(3, theirs)]);
         fences.get_mut(fence).unwrap().answered(1);
+        assert!(!fences.remove_if_clear(fence), "somebody waits for an answer");
+        assert_eq!(fences.get_mut(fence).unwrap().take_askers(None), [ASKER]);
+        assert_eq!(fences.get_mut(fence).unwrap().take_askers(None), []);
         assert!(fences.remove_if_clear(fence));
+    }
+
+    #[test]
+    fn who_asks_waits_for_what_waits_for_earlier_questions_and_not_for_what_waits_for_later_ones() {
+        let mut fences = Fences::default();
+        let fence = fences.find_or_make("host", "subsystem");
+        let fence = fences.get_mut(fence).unwrap();
+        let (early, late) = (Asker { until: 2, ..ASKER }, Asker { until: 5, ..ASKER });
+        fence.add_asker(early);
+        fence.add_asker(late);
+        assert!(fence.is_awaited(2) && fence.is_awaited(5) && !fence.is_awaited(6));
+        assert_eq!(fence.take_askers(Some(2)), []);
+        assert_eq!(fence.take_askers(Some(3)), [early]);
+        assert!(fence.is_awaited(5));
+        assert_eq!(fence.take_askers(Some(5)), []);
+        assert_eq!(fence.take_askers(Some(6)), [late]);
+        assert!(!fence.is_awaited(0));
     }
 
     #[test]
@@ -253,6 +394,13 @@ mod tests {
         let mut fences = Fences::default();
         let (one, _) = fences.add_write("one", "subsystem", BackingId(1));
         assert_eq!(fences.find("two", "subsystem"), None);
+        assert_eq!(fences.find("one", "subsystem"), Some(one));
+        let (other, write) = fences.add_write("one", "other", BackingId(1));
+        assert_ne!(one, other);
+        assert_eq!(fences.len(), 2);
+        fences.write_ended(other, write);
+        assert!(fences.remove_if_clear(other));
+        assert_eq!(fences.find("one", "other"), None);
         assert_eq!(fences.find("one", "subsystem"), Some(one));
     }
 }

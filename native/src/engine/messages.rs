@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::backend::{Backend, BackingId};
 use crate::engine::buffers::BufferRegion;
 use crate::engine::counters::PortCounters;
+use crate::engine::fence::Asker;
 use crate::provider::{Provider, ProviderError};
 use crate::subsystem::model::Model;
 
@@ -169,21 +170,19 @@ pub enum ToPoller<P: Provider, B: Backend> {
     /// A host connected to another poller: are writes of an earlier association of it on their way here? Answered by
     /// [`ToControl::FenceClear`] once there are none.
     FenceQuery {
-        /// Index of the poller that asks.
-        asker: usize,
-        /// Its fence.
-        fence: Handle,
+        /// Who asks.
+        asker: Asker,
         /// Host's NQN.
         host_nqn: String,
         /// Subsystem's NQN.
         subsystem_nqn: String,
     },
-    /// Every other poller answered so many questions about this fence.
+    /// Every other poller answered a question about this fence.
     FenceLifted {
         /// The fence.
         fence: Handle,
-        /// Questions.
-        questions: u32,
+        /// The question.
+        question: u64,
     },
     /// Stop accepting I/O with a path error, finish what is in flight, report [`ToControl::Quiet`].
     Quiesce,
@@ -234,18 +233,15 @@ pub enum ToControl<P: Provider> {
     FenceAsked {
         /// The fence; its poller is the one that says this.
         fence: Handle,
+        /// Its number: every question of a poller has a higher one than those before.
+        question: u64,
         /// Host's NQN.
         host_nqn: String,
         /// Subsystem's NQN.
         subsystem_nqn: String,
     },
     /// The answer to [`ToPoller::FenceQuery`]: no such write is on its way here any more.
-    FenceClear {
-        /// Index of the poller that asked.
-        asker: usize,
-        /// Its fence.
-        fence: Handle,
-    },
+    FenceClear(Asker),
     /// No I/O uses this backing any more.
     BackingDetached(BackingId),
     /// Something to report (hosts, errors); becomes a line of the event ring.

@@ -64,7 +64,7 @@ pub struct QueuePair<P: Provider> {
     pub outstanding: u32,
     /// In the poller's list of queue pairs with something to send.
     pub dirty: bool,
-    /// In the poller's list of queue pairs that nothing is in flight on any more.
+    /// Among its share's queue pairs that nothing is in flight on any more.
     pub settled: bool,
     queue_head: u16,
     flow_control: bool,

@@ -27,7 +27,12 @@ pub enum State {
     /// Being planned, in this very step.
     Planned,
     /// Behind a fence.
-    Parked(Handle),
+    Parked {
+        /// The fence.
+        fence: Handle,
+        /// The fence's last question then: the answers to later ones are not waited for.
+        question: u64,
+    },
     /// In the queue for data buffers of this class.
     WaitingBuffer(BufferClass),
     /// In its queue pair's send list, for an RDMA READ.
@@ -175,6 +180,12 @@ impl Request {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.posted.is_none() && !self.backend_io
+    }
+
+    /// It waits at this fence.
+    #[must_use]
+    pub fn is_parked_at(&self, fence: Handle) -> bool {
+        matches!(self.state, State::Parked { fence: at, .. } if at == fence)
     }
 
     /// Its backend I/O changes the backing.

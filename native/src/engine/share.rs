@@ -1,6 +1,8 @@
 //! A poller's share of a port for one epoch: its receives, buffers and response slots, and who waits for them.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
 use std::time::Instant;
 
 use crate::engine::buffers::{Buffer, BufferClass, BufferPool, BufferRegion, RegisteredSlot};
@@ -96,10 +98,48 @@ impl CompletionQueueLook {
 }
 
 /// A moment in the life of a completion queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     step: u64,
     taken: u64,
+}
+
+/// Queue pairs being taken down that nothing is in flight on any more, the one that was taken down first in front.
+#[derive(Default)]
+pub struct Settled {
+    heap: BinaryHeap<Reverse<(Moment, Handle)>>,
+}
+
+/// In order of handles: when each was taken down is said by the queue pair itself.
+impl fmt::Debug for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut handles: Vec<Handle> = self.heap.iter().map(|Reverse((_, handle))| *handle).collect();
+        handles.sort_unstable();
+        f.debug_list().entries(handles).finish()
+    }
+}
+
+impl Settled {
+    /// Makes room for so many, so that joining allocates nothing.
+    pub fn reserve(&mut self, count: usize) {
+        self.heap.reserve(count.saturating_sub(self.heap.len()));
+    }
+
+    /// One joins that was taken down at this moment.
+    pub fn push(&mut self, since: Moment, queue_pair: Handle) {
+        self.heap.push(Reverse((since, queue_pair)));
+    }
+
+    /// The one in front.
+    #[must_use]
+    pub fn first(&self) -> Option<(Moment, Handle)> {
+        self.heap.peek().map(|Reverse(first)| *first)
+    }
+
+    /// Takes the one in front out.
+    pub fn take_first(&mut self) {
+        self.heap.pop();
+    }
 }
 
 /// One port, one epoch, one poller.
@@ -121,6 +161,8 @@ pub struct Share<P: Provider> {
     pub look: CompletionQueueLook,
     /// Whether the completion queue can be polled.
     pub polling: Polling,
+    /// Queue pairs that only wait for the completion queue to be swept.
+    pub settled: Settled,
     pools: [BufferPool; 2],
     response_slots: Vec<RegisteredSlot>,
     response_free: Vec<u32>,
@@ -163,6 +205,7 @@ impl<P: Provider> Share<P> {
             numbers: IntegerMap::default(),
             look: CompletionQueueLook::default(),
             polling: Polling::Works,
+            settled: Settled::default(),
             pools,
             response_slots: Vec::new(),
             response_free: Vec::new(),

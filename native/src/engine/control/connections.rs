@@ -4,6 +4,8 @@
 //! usable, for a message sent then kills the device's management queue pair on some devices. So identifiers of dropped
 //! associations and unanswered requests are kept, and disconnected or rejected right when the path is back.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -115,12 +117,40 @@ struct Connection<P: Provider> {
     device_gone: bool,
 }
 
-/// Every connection.
-#[derive(Debug)]
+impl Stage {
+    /// When something is to be done about it although nothing happens.
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Waiting { until, .. } | Self::Accepted { until, .. } | Self::Disconnecting { until } => Some(*until),
+            // Later than that, only a usable path makes a difference.
+            Self::Dropped { not_before } => Some(*not_before),
+            Self::Adopting { .. } | Self::Unaccepted { .. } | Self::Established { .. } | Self::Rejecting { .. } => None,
+        }
+    }
+
+    /// Its host is to be told something as soon as the path allows it.
+    fn owes(&self) -> bool {
+        matches!(
+            self,
+            Self::Dropped { .. } | Self::Rejecting { .. } | Self::Unaccepted { .. }
+        )
+    }
+}
+
+/// Every connection, found by handle, by port, by queue pair, by when something is due, and by what is owed to hosts.
 pub struct Connections<P: Provider> {
     table: Table<Connection<P>>,
-    /// Nothing is due earlier.
-    earliest: Option<Instant>,
+    by_port: BTreeMap<PortId, BTreeSet<Handle>>,
+    by_queue_pair: BTreeMap<(PortId, u32), Handle>,
+    due: BTreeSet<(Instant, Handle)>,
+    owing: BTreeSet<Handle>,
+}
+
+/// Without the indexes, which say nothing that the table does not.
+impl<P: Provider> fmt::Debug for Connections<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("table", &self.table).finish()
+    }
 }
 
 impl<P: Provider> Connections<P> {
@@ -129,14 +159,17 @@ impl<P: Provider> Connections<P> {
     pub fn new() -> Self {
         Self {
             table: Table::default(),
-            earliest: None,
+            by_port: BTreeMap::new(),
+            by_queue_pair: BTreeMap::new(),
+            due: BTreeSet::new(),
+            owing: BTreeSet::new(),
         }
     }
 
     /// Identifiers held for a port.
     #[must_use]
     pub fn of_port(&self, port: PortId) -> u64 {
-        self.table.iter().filter(|(_, one)| one.port == port).count() as u64
+        self.by_port.get(&port).map_or(0, |handles| handles.len() as u64)
     }
 
     /// No identifier is held at all.
@@ -145,36 +178,91 @@ impl<P: Provider> Connections<P> {
         self.table.is_empty()
     }
 
-    /// Identifiers, ascending by slot, of which `keep` says yes.
-    fn handles(&self, keep: impl Fn(&Connection<P>) -> bool) -> Vec<Handle> {
-        self.table
-            .iter()
-            .filter(|(_, one)| keep(one))
-            .map(|(handle, _)| handle)
-            .collect()
+    /// A port's, ascending by slot.
+    fn handles_of(&self, port: PortId) -> Vec<Handle> {
+        self.by_port.get(&port).into_iter().flatten().copied().collect()
     }
 
     /// When something here may be due next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.earliest
+        self.due.first().map(|(at, _)| *at)
     }
 
-    /// Something will be due then.
-    fn expect_by(&mut self, at: Instant) {
-        self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
+    fn insert(&mut self, connection: Connection<P>) -> Handle {
+        let (port, due, owes) = (connection.port, connection.stage.due(), connection.stage.owes());
+        let handle = self.table.insert(connection);
+        self.by_port.entry(port).or_default().insert(handle);
+        self.due.extend(due.map(|at| (at, handle)));
+        if owes {
+            self.owing.insert(handle);
+        }
+        handle
     }
 
-    fn find_earliest(&mut self, now: Instant) {
-        let due = |connection: &Connection<P>| match &connection.stage {
-            Stage::Waiting { until, .. } | Stage::Accepted { until, .. } | Stage::Disconnecting { until } => {
-                Some(*until)
-            }
-            // Later than that, only a usable path makes a difference.
-            Stage::Dropped { not_before } => Some(*not_before).filter(|at| *at > now),
-            _ => None,
+    /// Lets go of an identifier.
+    fn remove(&mut self, handle: Handle) {
+        self.forget_queue_pair(handle);
+        let Some(connection) = self.table.remove(handle) else {
+            return;
         };
-        self.earliest = self.table.iter().filter_map(|(_, one)| due(one)).min();
+        if let Some(at) = connection.stage.due() {
+            self.due.remove(&(at, handle));
+        }
+        self.owing.remove(&handle);
+        if let Some(handles) = self.by_port.get_mut(&connection.port) {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.by_port.remove(&connection.port);
+            }
+        }
+    }
+
+    /// The connection goes on to this stage.
+    fn set_stage(&mut self, handle: Handle, stage: Stage) {
+        let Some(connection) = self.table.get_mut(handle) else {
+            return;
+        };
+        if let Some(at) = connection.stage.due() {
+            self.due.remove(&(at, handle));
+        }
+        if let Some(at) = stage.due() {
+            self.due.insert((at, handle));
+        }
+        if stage.owes() {
+            self.owing.insert(handle);
+        } else {
+            self.owing.remove(&handle);
+        }
+        connection.stage = stage;
+    }
+
+    /// Takes the next one that something is due for. It is due no more, whatever is done about it.
+    fn take_due(&mut self, now: Instant) -> Option<Handle> {
+        let (at, handle) = *self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.pop_first();
+        Some(handle)
+    }
+
+    /// The connection has this queue pair from now on.
+    fn has_queue_pair(&mut self, handle: Handle, number: u32) {
+        let connection = &mut self.table[handle];
+        connection.queue_pair_number = number;
+        self.by_queue_pair.insert((connection.port, number), handle);
+    }
+
+    /// Its queue pair is destroyed: the number may be another one's soon.
+    fn forget_queue_pair(&mut self, handle: Handle) {
+        let Some(connection) = self.table.get(handle) else {
+            return;
+        };
+        let key = (connection.port, connection.queue_pair_number);
+        if self.by_queue_pair.get(&key) == Some(&handle) {
+            self.by_queue_pair.remove(&key);
+        }
     }
 }
 
@@ -229,7 +317,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 let Some(handle) = handle_of(token) else { return };
                 let waits = self.connections.table.get(handle);
                 if waits.is_some_and(|one| matches!(one.stage, Stage::Disconnecting { .. })) {
-                    self.connections.table.remove(handle);
+                    self.connections.remove(handle);
                 }
             }
             ConnectionEvent::DeviceRemoval(token) if is_probe_token(token) => {
@@ -267,7 +355,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         let wanted = port.state.wanted && self.quiesce.is_none();
         let epoch = Epoch(port.state.epoch);
         self.management_lives(id, now);
-        let handle = self.connections.table.insert(Connection {
+        let handle = self.connections.insert(Connection {
             id: request.connection,
             port: id,
             epoch,
@@ -285,15 +373,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             queue_pair_number: 0,
             device_gone: false,
         });
-        self.connections.expect_by(now.instant + WAIT_FOR_SERVICE);
         let connection = &mut self.connections.table[handle];
         self.provider
             .set_connection_token(&mut connection.id, connection_token(handle));
         if probe {
             // Our own: answered, and not counted as anybody's.
-            self.connections.table[handle].stage = Stage::Rejecting {
-                status: RejectStatus::NoResources,
-            };
+            let status = RejectStatus::NoResources;
+            self.connections.set_stage(handle, Stage::Rejecting { status });
             self.tell_host(handle, now);
         } else if self.connections.table.len() > CONNECTIONS_MAX {
             self.reject(handle, RejectStatus::NoResources, "TooManyConnections", now);
@@ -382,10 +468,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         connection.epoch = Epoch(port.state.epoch);
         connection.poller = poller;
         connection.local = Some(service.address.ip());
-        connection.queue_pair_number = self.provider.queue_pair_number(&queue_pair);
-        connection.stage = Stage::Adopting {
-            accept: AcceptFacts { connect, queue_entries },
-        };
+        let number = self.provider.queue_pair_number(&queue_pair);
         let new = NewQueuePair {
             connection: ConnectionKey(handle),
             port: connection.port,
@@ -398,20 +481,24 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             source: connection.source,
             local: service.address,
         };
+        self.connections.has_queue_pair(handle, number);
+        let accept = AcceptFacts { connect, queue_entries };
+        self.connections.set_stage(handle, Stage::Adopting { accept });
         self.pollers.tell(poller, ToPoller::Adopt(Box::new(new)));
         Ok(())
     }
 
     /// A poller owns the queue pair: the host may hear of it.
     pub(super) fn adopted(&mut self, key: ConnectionKey, queue_pair: Handle, now: Now) {
-        let Some(connection) = self.connections.table.get_mut(key.0) else {
+        let Some(connection) = self.connections.table.get(key.0) else {
             return;
         };
         if let Stage::Adopting { accept } = connection.stage {
-            connection.stage = Stage::Unaccepted {
+            let stage = Stage::Unaccepted {
                 accept,
                 handle: queue_pair,
             };
+            self.connections.set_stage(key.0, stage);
             self.accept(key.0, now);
         }
     }
@@ -451,12 +538,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             .accept(&connection.id, connection.queue_pair_number, &parameters)
         {
             Ok(()) => {
-                let until = now.instant + WAIT_FOR_ESTABLISHED;
-                connection.stage = Stage::Accepted {
+                let stage = Stage::Accepted {
                     handle: queue_pair,
-                    until,
+                    until: now.instant + WAIT_FOR_ESTABLISHED,
                 };
-                self.connections.expect_by(until);
+                self.connections.set_stage(handle, stage);
             }
             // The host gave up, or the device refused: what can be said of it is said when the queue pair is back.
             Err(_) => {
@@ -469,17 +555,19 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// The poller did not take the queue pair; it is destroyed here.
     pub(super) fn refused(&mut self, key: ConnectionKey, queue_pair: P::QueuePair, now: Now) {
         drop(queue_pair);
+        self.connections.forget_queue_pair(key.0);
         self.reject(key.0, RejectStatus::NoResources, "NotServing", now);
     }
 
     fn established(&mut self, token: u64) {
         let Some(handle) = handle_of(token) else { return };
-        let Some(connection) = self.connections.table.get_mut(handle) else {
+        let Some(connection) = self.connections.table.get(handle) else {
             return;
         };
         if let Stage::Accepted { handle: queue_pair, .. } = connection.stage {
-            connection.stage = Stage::Established { handle: queue_pair };
             let poller = connection.poller;
+            let stage = Stage::Established { handle: queue_pair };
+            self.connections.set_stage(handle, stage);
             self.tell(poller, ToPoller::Established(queue_pair));
         }
     }
@@ -498,7 +586,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             Stage::Adopting { .. } => {}
             // The host gave up, or answered: nothing is left to be said.
             Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Disconnecting { .. } => {
-                self.connections.table.remove(handle);
+                self.connections.remove(handle);
             }
             Stage::Dropped { .. } => {}
         }
@@ -531,7 +619,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         connection.device_gone = true;
         match connection.stage {
             Stage::Waiting { .. } | Stage::Rejecting { .. } | Stage::Dropped { .. } | Stage::Disconnecting { .. } => {
-                self.connections.table.remove(handle);
+                self.connections.remove(handle);
             }
             Stage::Established { handle: queue_pair }
             | Stage::Accepted { handle: queue_pair, .. }
@@ -545,8 +633,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// The device reported a queue pair's fatal error.
     pub(super) fn queue_pair_fatal(&mut self, port: PortId, number: u32) {
-        let named = |one: &Connection<P>| one.port == port && one.queue_pair_number == number;
-        let Some((_, connection)) = self.connections.table.iter().find(|(_, one)| named(one)) else {
+        let named = self.connections.by_queue_pair.get(&(port, number));
+        let Some(connection) = named.and_then(|handle| self.connections.table.get(*handle)) else {
             return;
         };
         if let Stage::Established { handle } | Stage::Accepted { handle, .. } | Stage::Unaccepted { handle, .. } =
@@ -566,11 +654,12 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         now: Now,
     ) {
         drop(queue_pair);
-        let Some(connection) = self.connections.table.get_mut(key.0) else {
+        self.connections.forget_queue_pair(key.0);
+        let Some(connection) = self.connections.table.get(key.0) else {
             return;
         };
         if connection.device_gone {
-            self.connections.table.remove(key.0);
+            self.connections.remove(key.0);
             return;
         }
         match connection.stage {
@@ -582,8 +671,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     now.instant + LINK_NEWS
                 };
                 let port = connection.port;
-                connection.stage = Stage::Dropped { not_before };
-                self.connections.expect_by(not_before);
+                self.connections.set_stage(key.0, Stage::Dropped { not_before });
                 if let Some(port) = self.ports.get_mut(&port).filter(|_| !host_told_us) {
                     port.management.failed(now.instant);
                 }
@@ -603,11 +691,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Counts a reject, reports it, and sends it as soon as the path allows.
     fn reject(&mut self, handle: Handle, status: RejectStatus, reason: &'static str, now: Now) {
-        let Some(connection) = self.connections.table.get_mut(handle) else {
+        let Some(connection) = self.connections.table.get(handle) else {
             return;
         };
-        connection.stage = Stage::Rejecting { status };
         let (id, source) = (connection.port, connection.source);
+        self.connections.set_stage(handle, Stage::Rejecting { status });
         if let Some(port) = self.ports.get_mut(&id) {
             *port.statistics.connects_rejected.entry(reason).or_default() += 1;
         }
@@ -635,22 +723,21 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         if !self.may_send(&self.connections.table[handle]) {
             return;
         }
-        let connection = &mut self.connections.table[handle];
+        let connection = &self.connections.table[handle];
         match connection.stage {
             Stage::Rejecting { status } => {
                 // If the host gave up meanwhile there is nothing left to be said.
                 let _ = self.provider.reject(&connection.id, &status.encode());
-                self.connections.table.remove(handle);
+                self.connections.remove(handle);
             }
             Stage::Dropped { .. } => match self.provider.disconnect(&connection.id) {
                 Ok(()) => {
                     let until = now.instant + WAIT_FOR_DISCONNECTED;
-                    connection.stage = Stage::Disconnecting { until };
-                    self.connections.expect_by(until);
+                    self.connections.set_stage(handle, Stage::Disconnecting { until });
                 }
                 // The host disconnected at the same time, or the connection is gone already.
                 Err(_) => {
-                    self.connections.table.remove(handle);
+                    self.connections.remove(handle);
                 }
             },
             _ => {}
@@ -659,10 +746,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// The path is usable again, or the port serves: everything that waited for it is said.
     pub(super) fn tell_hosts(&mut self, port: PortId, now: Now) {
-        for handle in self.connections.handles(|one| one.port == port) {
-            if let Stage::Dropped { not_before } = &mut self.connections.table[handle].stage {
+        for handle in self.connections.handles_of(port) {
+            if let Some(Stage::Dropped { .. }) = self.connections.table.get(handle).map(|one| &one.stage) {
                 // There is news of the link: it is up.
-                *not_before = now.instant;
+                let not_before = now.instant;
+                self.connections.set_stage(handle, Stage::Dropped { not_before });
             }
             self.tell_host(handle, now);
         }
@@ -670,14 +758,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// Says what can be said over paths that are usable now.
     pub(super) fn tell_all_hosts(&mut self, now: Now) {
-        let owes = |one: &Connection<P>| {
-            let Connection { stage, .. } = one;
-            matches!(
-                stage,
-                Stage::Dropped { .. } | Stage::Rejecting { .. } | Stage::Unaccepted { .. }
-            )
-        };
-        for handle in self.connections.handles(owes) {
+        let owing: Vec<Handle> = self.connections.owing.iter().copied().collect();
+        for handle in owing {
             self.accept(handle, now);
             self.tell_host(handle, now);
         }
@@ -685,10 +767,10 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// The port serves (again): requests that waited are admitted, adopted ones accepted.
     pub(super) fn admit_waiting(&mut self, port: PortId, now: Now) {
-        for handle in self.connections.handles(|one| one.port == port) {
-            match self.connections.table[handle].stage {
-                Stage::Waiting { .. } => self.admit(handle, now),
-                Stage::Unaccepted { .. } => self.accept(handle, now),
+        for handle in self.connections.handles_of(port) {
+            match self.connections.table.get(handle).map(|one| &one.stage) {
+                Some(Stage::Waiting { .. }) => self.admit(handle, now),
+                Some(Stage::Unaccepted { .. }) => self.accept(handle, now),
                 _ => {}
             }
         }
@@ -745,43 +827,41 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     /// The port will not serve any more: requests that waited are rejected.
     pub(super) fn reject_waiting(&mut self, port: PortId, now: Now) {
-        let waits = |one: &Connection<P>| one.port == port && matches!(one.stage, Stage::Waiting { .. });
-        for handle in self.connections.handles(waits) {
-            self.reject(handle, RejectStatus::NoResources, "NotServing", now);
+        for handle in self.connections.handles_of(port) {
+            if let Some(Stage::Waiting { .. }) = self.connections.table.get(handle).map(|one| &one.stage) {
+                self.reject(handle, RejectStatus::NoResources, "NotServing", now);
+            }
         }
     }
 
     /// What is due here.
     pub(super) fn connection_deadlines(&mut self, now: Now) {
-        if self.connections.deadline().is_none_or(|at| at > now.instant) {
-            return;
-        }
-        for handle in self.connections.handles(|_| true) {
-            let connection = &self.connections.table[handle];
+        while let Some(handle) = self.connections.take_due(now.instant) {
+            let Some(connection) = self.connections.table.get(handle) else {
+                continue;
+            };
             match connection.stage {
-                Stage::Waiting { until, .. } if until <= now.instant => {
-                    self.reject(handle, RejectStatus::NoResources, "NotServing", now);
-                }
-                Stage::Accepted {
-                    handle: queue_pair,
-                    until,
-                } if until <= now.instant => {
+                Stage::Waiting { .. } => self.reject(handle, RejectStatus::NoResources, "NotServing", now),
+                Stage::Accepted { handle: queue_pair, .. } => {
                     let poller = connection.poller;
                     // A capsule may have arrived although the confirmation was lost: from now on it is waited for no
                     // more, and the poller's own rules decide.
-                    self.connections.table[handle].stage = Stage::Established { handle: queue_pair };
+                    let stage = Stage::Established { handle: queue_pair };
+                    self.connections.set_stage(handle, stage);
                     self.tell(poller, ToPoller::Established(queue_pair));
                 }
-                Stage::Disconnecting { until } if until <= now.instant => {
+                Stage::Disconnecting { .. } => {
                     let port = connection.port;
-                    self.connections.table.remove(handle);
+                    self.connections.remove(handle);
                     self.suspect_management(port, now);
                 }
-                Stage::Dropped { not_before } if not_before <= now.instant => self.tell_host(handle, now),
-                _ => {}
+                Stage::Dropped { .. } => self.tell_host(handle, now),
+                Stage::Adopting { .. }
+                | Stage::Unaccepted { .. }
+                | Stage::Established { .. }
+                | Stage::Rejecting { .. } => {}
             }
         }
-        self.connections.find_earliest(now.instant);
     }
 }
 

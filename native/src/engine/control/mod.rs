@@ -306,8 +306,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         }
         let connections = &self.connections;
         self.ports.retain(|id, port| {
-            let held = connections.of_port(*id) + port.management.identifiers();
-            !(port.removed && finished(port) && held == 0)
+            let held = || connections.of_port(*id) + port.management.identifiers();
+            !(port.removed && finished(port) && held() == 0)
         });
     }
 

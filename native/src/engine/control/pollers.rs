@@ -11,6 +11,7 @@ use super::{Control, Now};
 use crate::backend::Backend;
 use crate::engine::association::Place;
 use crate::engine::counters::PollerCounters;
+use crate::engine::fence::Asker;
 use crate::engine::mailbox::{Receiver, SendError, Sender};
 use crate::engine::messages::{Handle, HostIdentity, PollerEvent, ToControl, ToPoller};
 use crate::lifecycle;
@@ -53,6 +54,8 @@ struct Remote<P: Provider, B: Backend> {
     waiting: VecDeque<ToPoller<P, B>>,
     quiet: bool,
     stopped: bool,
+    /// Its last question about a fence; 0 before the first.
+    last_question: u64,
     /// A message taken from the mailbox and not looked at yet.
     heard: Option<ToControl<P>>,
 }
@@ -84,17 +87,8 @@ pub struct Pollers<P: Provider, B: Backend, H: PollerHost<P, B>> {
     leaving: bool,
     /// Counters of pollers that are gone.
     retired: Vec<Arc<PollerCounters>>,
-    /// Fences, by poller, that the others are asked about.
-    fences: BTreeMap<(usize, Handle), FenceQuestions>,
-}
-
-/// What is asked about one fence.
-#[derive(Debug, Default)]
-struct FenceQuestions {
-    /// Times it was asked.
-    questions: u32,
-    /// Answers that are still to come.
-    answers_due: usize,
+    /// Questions about a fence, by poller and number, and how many answers are still to come.
+    questions: BTreeMap<(usize, u64), (Handle, usize)>,
 }
 
 impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
@@ -107,7 +101,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
             mode: PollingMode::default(),
             leaving: false,
             retired: Vec::new(),
-            fences: BTreeMap::new(),
+            questions: BTreeMap::new(),
         }
     }
 
@@ -172,45 +166,57 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
         }
     }
 
-    /// A poller's host may have left writes on any other.
-    pub(super) fn ask_others(&mut self, asker: usize, fence: Handle, host_nqn: &str, subsystem_nqn: &str) {
-        let others: Vec<usize> = (0..self.remotes.len()).filter(|poller| *poller != asker).collect();
-        let asked = self.fences.entry((asker, fence)).or_default();
-        asked.questions += 1;
-        asked.answers_due += others.len();
-        for poller in others {
+    /// A poller's host may have left writes on any other. Each of them waits for what came before this question in the
+    /// order in which questions come here, and for nothing later: so no two ever wait for each other.
+    pub(super) fn ask_others(
+        &mut self,
+        poller: usize,
+        fence: Handle,
+        question: u64,
+        host_nqn: &str,
+        subsystem_nqn: &str,
+    ) {
+        let others: Vec<usize> = (0..self.remotes.len()).filter(|other| *other != poller).collect();
+        if let Some(remote) = self.remotes.get_mut(poller) {
+            remote.last_question = question;
+        }
+        self.questions.insert((poller, question), (fence, others.len()));
+        for other in others {
+            let asker = Asker {
+                poller,
+                fence,
+                question,
+                until: self.remotes[other].last_question,
+            };
             let query = ToPoller::FenceQuery {
                 asker,
-                fence,
                 host_nqn: host_nqn.to_owned(),
                 subsystem_nqn: subsystem_nqn.to_owned(),
             };
-            self.tell(poller, query);
+            self.tell(other, query);
         }
-        self.lift_fence(asker, fence);
+        self.lift_fence(poller, question);
     }
 
-    /// A poller has nothing left behind another's fence.
-    fn fence_clear(&mut self, asker: usize, fence: Handle) {
-        if let Some(asked) = self.fences.get_mut(&(asker, fence)) {
-            asked.answers_due = asked.answers_due.saturating_sub(1);
-            self.lift_fence(asker, fence);
-        }
-    }
-
-    fn lift_fence(&mut self, asker: usize, fence: Handle) {
-        let done = |asked: &FenceQuestions| asked.answers_due == 0;
-        if self.fences.get(&(asker, fence)).is_some_and(done) {
-            if let Some(FenceQuestions { questions, .. }) = self.fences.remove(&(asker, fence)) {
-                self.tell(asker, ToPoller::FenceLifted { fence, questions });
-            }
+    /// A poller has nothing left that another asked about.
+    fn fence_clear(&mut self, asker: Asker) {
+        if let Some((_, answers_due)) = self.questions.get_mut(&(asker.poller, asker.question)) {
+            *answers_due = answers_due.saturating_sub(1);
+            self.lift_fence(asker.poller, asker.question);
         }
     }
 
-    /// Fences that others are asked about now.
+    fn lift_fence(&mut self, poller: usize, question: u64) {
+        if let Some((fence, 0)) = self.questions.get(&(poller, question)).copied() {
+            self.questions.remove(&(poller, question));
+            self.tell(poller, ToPoller::FenceLifted { fence, question });
+        }
+    }
+
+    /// Questions about fences that are open now.
     #[cfg(test)]
     pub(super) fn fences_asked(&self) -> usize {
-        self.fences.len()
+        self.questions.len()
     }
 
     /// Nothing is in flight on any of them.
@@ -302,7 +308,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
             Stage::Stopping if !self.pollers.leaving && self.pollers.remotes.iter().all(|remote| remote.stopped) => {
                 let gone = std::mem::take(&mut self.pollers.remotes);
-                self.pollers.fences.clear();
+                self.pollers.questions.clear();
                 self.pollers
                     .retired
                     .extend(gone.into_iter().map(|remote| remote.link.counters));
@@ -327,6 +333,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     waiting: VecDeque::new(),
                     quiet: false,
                     stopped: false,
+                    last_question: 0,
                     heard: None,
                 }),
                 Err(reason) => {
@@ -407,10 +414,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
             ToControl::FenceAsked {
                 fence,
+                question,
                 host_nqn,
                 subsystem_nqn,
-            } => self.pollers.ask_others(poller, fence, &host_nqn, &subsystem_nqn),
-            ToControl::FenceClear { asker, fence } => self.pollers.fence_clear(asker, fence),
+            } => self
+                .pollers
+                .ask_others(poller, fence, question, &host_nqn, &subsystem_nqn),
+            ToControl::FenceClear(asker) => self.pollers.fence_clear(asker),
             ToControl::QueueBroken { port, epoch, error } => self.queue_broken(port, epoch, &error, now),
             ToControl::BackingDetached(id) => self.backings.detached(id, &mut self.journal, now),
             ToControl::Event(event) => self.poller_event(poller, *event, now),

@@ -755,11 +755,15 @@ fn a_fence_is_lifted_once_every_other_poller_has_answered() {
         let counters = node.control.pollers.counters();
         counters.map(|counters| counters.stale_messages.get()).collect()
     };
-    node.control.pollers.ask_others(1, fence, "nqn.host", "nqn.subsystem");
-    node.control.pollers.ask_others(1, fence, "nqn.host", "nqn.subsystem");
-    assert_eq!((lifted(&node), node.control.pollers.fences_asked()), (vec![0, 0, 0], 1));
+    let ask = |node: &mut Node, question| {
+        let pollers = &mut node.control.pollers;
+        pollers.ask_others(1, fence, question, "nqn.host", "nqn.subsystem");
+    };
+    ask(&mut node, 1);
+    ask(&mut node, 2);
+    assert_eq!((lifted(&node), node.control.pollers.fences_asked()), (vec![0, 0, 0], 2));
     node.settle();
-    assert_eq!((lifted(&node), node.control.pollers.fences_asked()), (vec![0, 1, 0], 0));
+    assert_eq!((lifted(&node), node.control.pollers.fences_asked()), (vec![0, 2, 0], 0));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Taking queue pairs and associations down.
 
 use crate::backend::{Backend, BackingId};
-use crate::engine::fence::Fence;
+use crate::engine::fence::Asker;
 use crate::engine::messages::{CloseReason, Handle, PollerEvent, ToControl};
 use crate::engine::poller::Poller;
-use crate::engine::queue_pair::{QueuePair, Service};
+use crate::engine::queue_pair::Service;
 use crate::engine::request::State;
-use crate::engine::share::Polling;
+use crate::engine::share::{Moment, Polling};
 use crate::provider::Provider;
 #[cfg(feature = "simulation")]
 use crate::simulation::deliberate_fault::DeliberateFault;
@@ -101,12 +101,17 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         request.abandoned = true;
         let owner = request.queue_pair;
         match request.state {
-            State::Parked(behind) => {
-                let behind = self
+            State::Parked { fence: behind, .. } => {
+                let found = self
                     .fences
                     .get_mut(behind)
                     .expect("a fence stands while someone waits for it");
-                behind.parked.remove(&mut self.requests, handle);
+                found.parked.remove(&mut self.requests, handle);
+                if found.has_askers() {
+                    // It may be what they waited for.
+                    self.answer_askers(behind);
+                    self.fences.remove_if_clear(behind);
+                }
             }
             State::WaitingBuffer(class) => {
                 let (share, privileged) = (request.share, request.privileged);
@@ -156,12 +161,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         let Some(association) = self.queue_pairs[handle].association else {
             return;
         };
-        let identity = self.associations[association].identity.clone();
-        for (_, association) in self.associations.iter_mut() {
-            let other = &association.identity;
-            if other.host_nqn == identity.host_nqn && other.subsystem_nqn == identity.subsystem_nqn {
-                association.fence = Some(fence);
-            }
+        let identity = &self.associations[association].identity;
+        for other in self.associations.of_host(&identity.host_nqn, &identity.subsystem_nqn) {
+            self.associations[other].fence = Some(fence);
         }
     }
 
@@ -175,19 +177,20 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     /// will be executed without hearing of the host again are fenced, so that none lands after what the new
     /// association writes. For a host that really uses both, the new one's first I/O is only a little late.
     pub(super) fn fence_earlier_writes(&mut self, host_nqn: &str, subsystem_nqn: &str) {
-        for slot in self.requests.slots() {
-            let Some(handle) = self.requests.handle(slot) else {
-                continue;
-            };
-            let request = &self.requests[handle];
-            let association = self.queue_pairs[request.queue_pair].association;
-            let (Some(backing), Some(association)) = (request.backing, association) else {
-                continue;
-            };
-            let identity = &self.associations[association].identity;
-            let same_host = identity.host_nqn == host_nqn && identity.subsystem_nqn == subsystem_nqn;
-            if same_host && request.fenced.is_none() && request.writes() && request.is_independent_of_host() {
-                self.add_fenced_write(handle, host_nqn, subsystem_nqn, backing);
+        for association in self.associations.of_host(host_nqn, subsystem_nqn) {
+            for index in 0..self.associations[association].queue_pairs.len() {
+                let Some(queue_pair) = self.associations[association].queue_pairs[index] else {
+                    continue;
+                };
+                let mut next = self.queue_pairs[queue_pair].requests.front(&self.requests);
+                while let Some(handle) = next {
+                    next = self.queue_pairs[queue_pair].requests.next(&self.requests, handle);
+                    let request = &self.requests[handle];
+                    let unfenced = request.backing.filter(|_| request.fenced.is_none());
+                    if let Some(backing) = unfenced.filter(|_| request.writes() && request.is_independent_of_host()) {
+                        self.add_fenced_write(handle, host_nqn, subsystem_nqn, backing);
+                    }
+                }
             }
         }
     }
@@ -199,80 +202,96 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             return;
         }
         let fence = self.fences.find_or_make(host_nqn, subsystem_nqn);
+        self.fence_questions += 1;
+        let question = self.fence_questions;
         if let Some(found) = self.fences.get_mut(fence) {
-            found.asked();
+            found.asked(question);
         }
         self.outbox.send(ToControl::FenceAsked {
             fence,
+            question,
             host_nqn: host_nqn.to_owned(),
             subsystem_nqn: subsystem_nqn.to_owned(),
         });
     }
 
-    /// Another poller's host: the answer waits for the writes that are in the backend, and for nothing else, or two
-    /// pollers might wait for each other.
-    pub(super) fn fence_queried(&mut self, asker: usize, fence: Handle, host_nqn: &str, subsystem_nqn: &str) {
+    /// Another poller's host: the answer waits for the writes of it that are in the backend, and for those that wait at
+    /// its fence here since before it connected there. What came later may wait for the asker itself.
+    pub(super) fn fence_queried(&mut self, asker: Asker, host_nqn: &str, subsystem_nqn: &str) {
         self.fence_earlier_writes(host_nqn, subsystem_nqn);
-        let own = self.fences.find(host_nqn, subsystem_nqn);
-        match own.and_then(|own| self.fences.get_mut(own)) {
-            Some(found) if found.has_writes() => found.add_asker(asker, fence),
-            _ => self.outbox.send(ToControl::FenceClear { asker, fence }),
+        let Some(own) = self.fences.find(host_nqn, subsystem_nqn) else {
+            return self.outbox.send(ToControl::FenceClear(asker));
+        };
+        if let Some(found) = self.fences.get_mut(own) {
+            found.add_asker(asker);
         }
+        self.answer_askers(own);
+        self.fences.remove_if_clear(own);
     }
 
-    fn answer_askers(&mut self, fence: Handle) {
-        let askers = self.fences.get_mut(fence).map(Fence::take_askers).unwrap_or_default();
-        for (asker, fence) in askers {
-            self.outbox.send(ToControl::FenceClear { asker, fence });
+    /// Tells the other pollers that wait for nothing here any more.
+    pub(super) fn answer_askers(&mut self, fence: Handle) {
+        let asked = self.fences.get(fence).is_some_and(|found| found.has_askers());
+        let waiting = if asked {
+            self.earliest_parked_write(fence)
+        } else {
+            return;
+        };
+        let Some(found) = self.fences.get_mut(fence) else {
+            return;
+        };
+        for asker in found.take_askers(waiting) {
+            self.outbox.send(ToControl::FenceClear(asker));
         }
     }
 
     /// The other pollers have nothing left of what was asked about.
-    pub(super) fn fence_lifted(&mut self, fence: Handle, questions: u32) {
-        match self.fences.get_mut(fence) {
-            Some(found) => {
-                found.answered(questions);
-                self.serve_fence(fence);
-            }
-            None => self.counters.stale_messages.increment(),
+    pub(super) fn fence_lifted(&mut self, fence: Handle, question: u64) {
+        if self.fences.get_mut(fence).is_some_and(|found| found.answered(question)) {
+            self.serve_fence(fence);
+        } else {
+            self.counters.stale_messages.increment();
         }
     }
 
     /// The request's write has left the backend, or will never get there.
     pub(super) fn end_fenced_write(&mut self, handle: Handle) {
         if let Some((fence, write)) = self.requests[handle].fenced.take() {
-            self.fences.write_ended(fence, write);
-            self.answer_askers(fence);
-            self.serve_fence(fence);
+            if self.fences.write_ended(fence, write) {
+                self.serve_fence(fence);
+            }
         }
     }
 
     /// A queue pair that is being taken down may have lost the last of what is in flight on it.
     pub(super) fn note_settled(&mut self, handle: Handle) {
         let queue_pair = &mut self.queue_pairs[handle];
-        if !queue_pair.is_active() && !queue_pair.settled && queue_pair.sends_reaped() && queue_pair.requests.is_empty()
-        {
+        let Service::Closing { since, .. } = queue_pair.service else {
+            return;
+        };
+        if !queue_pair.settled && queue_pair.sends_reaped() && queue_pair.requests.is_empty() {
             queue_pair.settled = true;
-            self.settled.push(handle);
+            self.shares[queue_pair.share].settled.push(since, handle);
         }
     }
 
     /// Gives back the queue pairs that nothing is in flight on any more.
     pub(super) fn finish_closing(&mut self) -> bool {
         let mut worked = false;
-        let mut index = 0;
-        while index < self.settled.len() {
-            let handle = self.settled[index];
-            let queue_pair = &self.queue_pairs[handle];
-            if self.is_swept(queue_pair) {
-                self.settled.swap_remove(index);
+        for slot in self.shares.slots() {
+            let Some(share) = self.shares.handle(slot) else {
+                continue;
+            };
+            while let Some((since, handle)) = self.shares[share].settled.first() {
+                if !self.is_swept(share, since) {
+                    // One more look at the completion queue may be all that is missing. One that cannot be polled now
+                    // is tried again a little later, not at once.
+                    worked |= self.shares[share].polling == Polling::Works;
+                    break;
+                }
+                self.shares[share].settled.take_first();
                 self.give_back_queue_pair(handle);
                 worked = true;
-            } else {
-                // One more look at the completion queue may be all that is missing. One that cannot be polled now is
-                // tried again a little later, not at once.
-                worked |= self.shares[queue_pair.share].polling == Polling::Works;
-                index += 1;
             }
         }
         worked
@@ -324,16 +343,14 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         }
     }
 
-    /// Capsules that arrived before the error state may still stand in the completion queue; then it is not.
-    fn is_swept(&self, queue_pair: &QueuePair<P>) -> bool {
-        let Service::Closing { since, .. } = queue_pair.service else {
-            unreachable!("only closing queue pairs settle")
-        };
+    /// Capsules that arrived before the error state may still stand in the completion queue; then it is not. What was
+    /// taken down earlier is swept earlier.
+    fn is_swept(&self, share: Handle, since: Moment) -> bool {
         #[cfg(feature = "simulation")]
         if DeliberateFault::QueuePairNotReaped.is_built_in() {
             return true;
         }
-        let share = &self.shares[queue_pair.share];
+        let share = &self.shares[share];
         share.look.has_passed(since, share.resources.sizing.completion_entries)
     }
 

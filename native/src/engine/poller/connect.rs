@@ -113,13 +113,11 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     ) -> Result<Completion, ConnectRefusal> {
         let owner = self.requests[handle].queue_pair;
         let (queue_size, share) = (self.queue_pairs[owner].queue_size, self.queue_pairs[owner].share);
-        let matches = |association: &Association| {
-            association.identity.controller_id == data.controller_id
-                && association.identity.subsystem_nqn == data.subsystem_nqn
-                && association.share == share
-        };
-        let found = self.associations.iter().find(|(_, association)| matches(association));
-        let Some((association, _)) = found else {
+        let found = self
+            .associations
+            .of_controller(&data.subsystem_nqn, data.controller_id)
+            .filter(|association| self.associations[*association].share == share);
+        let Some(association) = found else {
             return Err(ConnectRefusal::unknown_controller(connect));
         };
         let found = &mut self.associations[association];

@@ -85,11 +85,10 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             },
             ToPoller::FenceQuery {
                 asker,
-                fence,
                 host_nqn,
                 subsystem_nqn,
-            } => self.fence_queried(asker, fence, &host_nqn, &subsystem_nqn),
-            ToPoller::FenceLifted { fence, questions } => self.fence_lifted(fence, questions),
+            } => self.fence_queried(asker, &host_nqn, &subsystem_nqn),
+            ToPoller::FenceLifted { fence, question } => self.fence_lifted(fence, question),
             ToPoller::Quiesce => {
                 if self.quiesce == Quiesce::No {
                     self.quiesce = Quiesce::Asked;
@@ -143,7 +142,8 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         self.shares[share].resources.counters.queue_pairs_active.increment();
         let queue_pairs = self.queue_pairs.len();
         self.dirty.reserve(queue_pairs.saturating_sub(self.dirty.len()));
-        self.settled.reserve(queue_pairs.saturating_sub(self.settled.len()));
+        let share = &mut self.shares[share];
+        share.settled.reserve(share.numbers.len());
         self.schedule(connect_deadline);
         self.outbox.send(ToControl::Adopted(connection, handle));
     }

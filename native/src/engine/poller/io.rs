@@ -73,10 +73,14 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             association.fence = None;
             return false;
         };
-        if !request.backing.is_some_and(|backing| fence.covers(backing)) {
+        let question = fence.last_question();
+        if !request.backing.is_some_and(|backing| fence.covers(backing, question)) {
             return false;
         }
-        request.state = State::Parked(fence_handle);
+        request.state = State::Parked {
+            fence: fence_handle,
+            question,
+        };
         fence.parked.push_back(&mut self.requests, handle);
         true
     }
@@ -93,19 +97,43 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             next = found.parked.next(&self.requests, handle);
             let request = &mut self.requests[handle];
             let backing = request.backing.expect("parked requests hold their backing");
-            if found.covers(backing) {
+            let State::Parked { question, .. } = request.state else {
+                unreachable!("who waits at a fence is parked")
+            };
+            if found.covers(backing, question) {
                 continue;
             }
             request.state = State::Planned;
-            if several && request.writes() && request.has_host_data() {
-                // The host came back more than once: what its newer association wants waits for this write too. (One
-                // whose data is not here yet needs its host alive, or will never be executed.)
+            if (several || found.is_awaited(question)) && request.writes() && request.has_host_data() {
+                // The host came back more than once, here or at another poller: what its newer association wants waits
+                // for this write too. (One whose data is not here yet needs its host alive, or will never be executed.)
                 request.fenced = Some((fence, found.add(backing)));
             }
             found.parked.remove(&mut self.requests, handle);
             self.continue_io(handle);
+            // A request that has nothing to do ends at once, and may have let others go.
+            let waits = |next: &Handle| self.requests.get(*next).is_some_and(|next| next.is_parked_at(fence));
+            next = next
+                .filter(waits)
+                .or_else(|| self.fences.get(fence)?.parked.front(&self.requests));
         }
+        self.answer_askers(fence);
         self.fences.remove_if_clear(fence);
+    }
+
+    /// The earliest question of the fence that a write at it came after.
+    pub(super) fn earliest_parked_write(&self, fence: Handle) -> Option<u64> {
+        let found = self.fences.get(fence)?;
+        let first = found.parked.front(&self.requests);
+        let parked = std::iter::successors(first, |handle| found.parked.next(&self.requests, *handle));
+        let writes = parked.map(|handle| &self.requests[handle]);
+        let questions = writes
+            .filter(|request| request.writes() && request.has_host_data())
+            .filter_map(|request| match request.state {
+                State::Parked { question, .. } => Some(question),
+                _ => None,
+            });
+        questions.min()
     }
 
     fn several_associations_wait(&self, fence: Handle) -> bool {

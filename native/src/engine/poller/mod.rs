@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, Queue};
-use crate::engine::association::{Association, ControllerIds, Place};
+use crate::engine::association::{Associations, ControllerIds, Place};
 use crate::engine::backings::Backings;
 use crate::engine::counters::PollerCounters;
 use crate::engine::fence::Fences;
@@ -103,8 +103,10 @@ pub struct Poller<P: Provider, B: Backend> {
     shares: Table<Share<P>>,
     queue_pairs: Table<QueuePair<P>>,
     requests: Table<Request>,
-    associations: Table<Association>,
+    associations: Associations,
     fences: Fences,
+    /// Questions that the other pollers were asked about fences, so far.
+    fence_questions: u64,
     backings: Backings,
     controller_ids: ControllerIds,
     /// Requests that the backend's queue had no room for.
@@ -115,8 +117,6 @@ pub struct Poller<P: Provider, B: Backend> {
     dirty: Vec<Handle>,
     /// Requests whose RDMA WRITE was posted and whose SEND was not, and until when that may still fail.
     orphans: Vec<(Handle, Instant)>,
-    /// Queue pairs being taken down that nothing is in flight on any more.
-    settled: Vec<Handle>,
     /// An event request could not be answered for want of a request slot.
     events_blocked: bool,
     /// No I/O is accepted any more.
@@ -156,15 +156,15 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             shares: Table::default(),
             queue_pairs: Table::default(),
             requests: Table::default(),
-            associations: Table::default(),
+            associations: Associations::default(),
             fences: Fences::default(),
+            fence_questions: 0,
             backings: Backings::default(),
             controller_ids: ControllerIds::new(parts.place),
             backend_waiting: RequestList::new(LinkKind::Wait),
             unsubmitted: false,
             dirty: Vec::new(),
             orphans: Vec::new(),
-            settled: Vec::new(),
             events_blocked: false,
             quiesce: Quiesce::No,
             stopping: false,

@@ -12,6 +12,7 @@ use crate::backend::{Backend, BackingId, BackingSpec};
 use crate::engine::association::Place;
 use crate::engine::buffers::BufferRegion;
 use crate::engine::counters::{PollerCounters, PortCounters};
+use crate::engine::fence::Asker;
 use crate::engine::mailbox::{NeverAsleep, Receiver, Sender, mailbox};
 use crate::engine::messages::{
     CloseReason, ConnectionKey, Epoch, Handle, NewQueuePair, PollerEvent, PortId, PortResources, PortSizing, ToControl,
@@ -35,7 +36,7 @@ pub const IN_CAPSULE_BYTES: u32 = 4096;
 /// Room for receives that a test adds.
 const RECEIVES_LATER: u32 = 16;
 
-type ToTestPoller = ToPoller<SimProvider, TestBackend>;
+pub type ToTestPoller = ToPoller<SimProvider, TestBackend>;
 
 pub fn target() -> SocketAddr {
     "10.9.0.1:4420".parse().unwrap()
@@ -111,13 +112,11 @@ pub enum Told {
     QueueBroken(Epoch),
     FenceAsked {
         fence: Handle,
+        question: u64,
         host_nqn: String,
         subsystem_nqn: String,
     },
-    FenceClear {
-        asker: usize,
-        fence: Handle,
-    },
+    FenceClear(Asker),
     Quarantined {
         queue_pairs: u32,
         backend_ios: u32,
@@ -478,14 +477,16 @@ impl Bench {
             }
             ToControl::FenceAsked {
                 fence,
+                question,
                 host_nqn,
                 subsystem_nqn,
             } => self.told.push(Told::FenceAsked {
                 fence,
+                question,
                 host_nqn,
                 subsystem_nqn,
             }),
-            ToControl::FenceClear { asker, fence } => self.told.push(Told::FenceClear { asker, fence }),
+            ToControl::FenceClear(asker) => self.told.push(Told::FenceClear(asker)),
             ToControl::QueueBroken { port, epoch, .. } => {
                 assert_eq!(port, PORT);
                 self.told.push(Told::QueueBroken(epoch));

@@ -1,7 +1,8 @@
 //! A host that comes back waits for the writes of its earlier association.
 
-use super::bench::{Bench, HOST, NAMESPACE_BYTES, SUBSYSTEM, Told};
-use super::host::{TestHost, pattern};
+use super::bench::{Bench, HOST, NAMESPACE_BYTES, SUBSYSTEM, ToTestPoller, Told};
+use super::host::{HostQueue, TestHost, pattern};
+use crate::engine::fence::Asker;
 use crate::engine::messages::{Handle, ToPoller};
 use crate::nvme::command::Command;
 use crate::nvme::data_pointer::DataPointer;
@@ -210,13 +211,14 @@ fn a_host_that_comes_back_twice_waits_for_what_its_second_association_had_waitin
     assert_eq!(third.read(&mut bench, queue, 0, 1), newest);
 }
 
-fn fences_asked(told: &[Told]) -> Vec<Handle> {
+fn fences_asked(told: &[Told]) -> Vec<(Handle, u64)> {
     let asked = told.iter().filter_map(|told| match told {
         Told::FenceAsked {
             fence,
+            question,
             host_nqn,
             subsystem_nqn,
-        } if host_nqn == HOST && subsystem_nqn == SUBSYSTEM => Some(*fence),
+        } if host_nqn == HOST && subsystem_nqn == SUBSYSTEM => Some((*fence, *question)),
         _ => None,
     });
     asked.collect()
@@ -227,7 +229,9 @@ fn io_of_a_host_waits_until_the_other_pollers_have_none_of_its_writes() {
     let mut bench = Bench::one_of_two();
     let host = TestHost::connect(&mut bench);
     let asked = fences_asked(&bench.take_told());
-    let [fence] = asked[..] else { panic!("asked {asked:?}") };
+    let [(fence, first)] = asked[..] else {
+        panic!("asked {asked:?}")
+    };
     let queue = host.io_queue(&mut bench, 1);
     host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
     host.post(queue, &read_of(&host, 2), &[]);
@@ -237,58 +241,66 @@ fn io_of_a_host_waits_until_the_other_pollers_have_none_of_its_writes() {
     // Admin commands do not wait.
     TestHost::connect(&mut bench);
     let again = fences_asked(&bench.take_told());
-    assert_eq!(
-        again,
-        [fence],
-        "a second association of the host waits at the same fence"
-    );
-    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    let [(same, second)] = again[..] else {
+        panic!("asked {again:?}")
+    };
+    assert_eq!(same, fence, "a second association of the host waits at the same fence");
+    let lifted = |question| ToPoller::FenceLifted { fence, question };
+    bench.send(lifted(first));
     bench.run();
     assert!(host.responses(queue).is_empty(), "the second question is open");
-    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.send(lifted(first));
+    bench.run();
+    assert_eq!(bench.counters.stale_messages.get(), 1, "answered already");
+    bench.send(lifted(second));
     bench.run();
     assert_eq!(host.responses(queue).len(), 2);
     assert!(bench.poller.fences.is_empty());
-    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.send(lifted(second));
     bench.run();
-    assert_eq!(bench.counters.stale_messages.get(), 1);
+    assert_eq!(bench.counters.stale_messages.get(), 2);
 }
 
 #[test]
 fn a_host_that_goes_while_the_others_are_asked_leaves_nothing_behind() {
     let mut bench = Bench::one_of_two();
     let host = TestHost::connect(&mut bench);
-    let fence = fences_asked(&bench.take_told())[0];
+    let (fence, question) = fences_asked(&bench.take_told())[0];
     let queue = host.io_queue(&mut bench, 1);
     host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
     bench.run();
     host.sim.disconnect(host.admin.connection);
     bench.run();
     assert_eq!((bench.poller.association_count(), bench.poller.request_count()), (0, 0));
-    bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+    bench.send(ToPoller::FenceLifted { fence, question });
     bench.run();
     assert!(bench.poller.fences.is_empty());
     assert!(bench.backend.executed().is_empty());
 }
 
-#[test]
-fn another_poller_is_answered_once_the_host_s_writes_here_have_left_the_backend() {
-    let theirs = Handle { slot: 3, generation: 9 };
-    let query = |host_nqn: &str| ToPoller::FenceQuery {
-        asker: 1,
-        fence: theirs,
+const ASKER: Asker = Asker {
+    poller: 1,
+    fence: Handle { slot: 3, generation: 9 },
+    question: 7,
+    until: 0,
+};
+
+fn query(asker: Asker, host_nqn: &str) -> ToTestPoller {
+    ToPoller::FenceQuery {
+        asker,
         host_nqn: host_nqn.to_owned(),
         subsystem_nqn: SUBSYSTEM.to_owned(),
-    };
-    let answer = Told::FenceClear {
-        asker: 1,
-        fence: theirs,
-    };
+    }
+}
+
+#[test]
+fn another_poller_is_answered_once_the_host_s_writes_here_have_left_the_backend() {
+    let answer = Told::FenceClear(ASKER);
     for dropped in [true, false] {
         let mut bench = Bench::one_of_two();
         let host = TestHost::connect(&mut bench);
-        let fence = fences_asked(&bench.take_told())[0];
-        bench.send(ToPoller::FenceLifted { fence, questions: 1 });
+        let (fence, question) = fences_asked(&bench.take_told())[0];
+        bench.send(ToPoller::FenceLifted { fence, question });
         let queue = host.io_queue(&mut bench, 1);
         bench.backend.hold(true);
         host.post(queue, &host.write_command(0, &pattern(1, 1)).0, &[]);
@@ -299,10 +311,10 @@ fn another_poller_is_answered_once_the_host_s_writes_here_have_left_the_backend(
             bench.run();
         }
         bench.take_told();
-        bench.send(query("nqn.2026-11.dev.weir:other"));
+        bench.send(query(ASKER, "nqn.2026-11.dev.weir:other"));
         bench.run();
         assert_eq!(bench.take_told(), std::slice::from_ref(&answer), "of another host");
-        bench.send(query(HOST));
+        bench.send(query(ASKER, HOST));
         bench.run();
         assert_eq!(bench.take_told(), [], "dropped: {dropped}");
         if !dropped {
@@ -317,6 +329,117 @@ fn another_poller_is_answered_once_the_host_s_writes_here_have_left_the_backend(
         bench.run();
         assert!(bench.poller.fences.is_empty());
     }
+}
+
+/// A host that waits at its fence here for the other poller's answer, with a write whose data is here.
+fn parked_for_an_answer(bench: &mut Bench) -> (TestHost, HostQueue, Handle, u64) {
+    let host = TestHost::connect(bench);
+    let (fence, question) = fences_asked(&bench.take_told())[0];
+    let queue = host.io_queue(bench, 1);
+    let pointer = DataPointer::InCapsule {
+        offset: 0,
+        length: 4096,
+    };
+    for block in [0, 8] {
+        let command = host.io(io::WRITE, block, 1).data(pointer).build();
+        host.post(queue, &command, &pattern(1, 1));
+    }
+    bench.run();
+    assert_eq!((bench.backend.held(), bench.backend.executed().len()), (0, 0));
+    bench.take_told();
+    (host, queue, fence, question)
+}
+
+#[test]
+fn another_poller_waits_for_writes_that_wait_here_since_before_its_host_connected_there() {
+    let mut bench = Bench::one_of_two();
+    bench.backend.hold(true);
+    let (_host, _, fence, question) = parked_for_an_answer(&mut bench);
+    let asker = Asker {
+        until: question,
+        ..ASKER
+    };
+    bench.send(query(asker, HOST));
+    bench.run();
+    assert_eq!(
+        bench.take_told(),
+        [],
+        "they will be executed, whatever becomes of their host"
+    );
+    bench.send(ToPoller::FenceLifted { fence, question });
+    bench.run();
+    while bench.backend.held() > 0 {
+        assert_eq!(bench.take_told(), [], "they are in the backend");
+        bench.backend.release_one();
+        bench.run();
+    }
+    assert_eq!(bench.backend.executed().len(), 2);
+    assert_eq!(bench.take_told(), [Told::FenceClear(asker)]);
+    assert!(bench.poller.fences.is_empty());
+}
+
+#[test]
+fn another_poller_does_not_wait_for_what_waits_for_a_later_question_than_its_own() {
+    let mut bench = Bench::one_of_two();
+    let (host, queue, fence, question) = parked_for_an_answer(&mut bench);
+    // Its own question came to the control thread first: what waits here waits for it.
+    bench.send(query(ASKER, HOST));
+    bench.run();
+    assert_eq!(bench.take_told(), [Told::FenceClear(ASKER)]);
+    bench.send(ToPoller::FenceLifted { fence, question });
+    bench.run();
+    assert_eq!(host.responses(queue).len(), 2);
+    assert!(bench.poller.fences.is_empty());
+}
+
+#[test]
+fn another_poller_does_not_wait_for_writes_that_are_dropped_with_their_association() {
+    let mut bench = Bench::one_of_two();
+    let (host, _, fence, question) = parked_for_an_answer(&mut bench);
+    let asker = Asker {
+        until: question,
+        ..ASKER
+    };
+    bench.send(query(asker, HOST));
+    bench.run();
+    assert_eq!(bench.take_told(), []);
+    host.sim.disconnect(host.admin.connection);
+    bench.run();
+    let clear = Told::FenceClear(asker);
+    assert_eq!(bench.take_told().iter().filter(|told| **told == clear).count(), 1);
+    bench.send(ToPoller::FenceLifted { fence, question });
+    bench.run();
+    assert!(bench.poller.fences.is_empty());
+    assert!(bench.backend.executed().is_empty());
+}
+
+#[test]
+fn a_request_that_ends_as_soon_as_it_is_let_go_holds_nobody_up() {
+    let mut bench = Bench::new();
+    let second = come_back(&mut bench);
+    let queue = second.io_queue(&mut bench, 1);
+    let pointer = DataPointer::InCapsule { offset: 0, length: 16 };
+    for _ in 0..2 {
+        // A Deallocate of no blocks.
+        let command = second
+            .io(io::DATASET_MANAGEMENT, 0, 1)
+            .dword(10, 0)
+            .dword(11, 1 << 2)
+            .dword(12, 0)
+            .data(pointer)
+            .build();
+        second.post(queue, &command, &[0; 16]);
+    }
+    let sim = bench.add_host();
+    let third = TestHost::connect_as(&mut bench, sim, HOST, 5000);
+    let third_queue = third.io_queue(&mut bench, 1);
+    third.post(third_queue, &third.write_command(0, &pattern(3, 1)).0, &[]);
+    bench.run();
+    bench.backend.hold(false);
+    bench.run();
+    assert_eq!(second.responses(queue).len(), 2);
+    assert!(third.responses(third_queue)[0].status.is_success());
+    assert!(bench.poller.fences.is_empty());
 }
 
 #[test]
