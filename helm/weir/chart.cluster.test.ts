@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { silentProgress } from '../../lab/progress.ts';
 import { kubernetesBinaries } from '../../lab/setup/binaries.ts';
 import { buildRole } from '../../operator/build/role.ts';
@@ -23,14 +23,12 @@ import { grantedPermissions, type RbacManifest, reviewedPermissions } from './te
 
 const execute = promisify(execFile);
 const chart = fileURLToPath(new URL('.', import.meta.url));
-const monitoring = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'].flatMap((kind) => [
-  '--api-versions',
-  `monitoring.coreos.com/v1/${kind}`,
-]);
+const monitors = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
+const monitoring = monitors.flatMap((kind) => ['--api-versions', `monitoring.coreos.com/v1/${kind}`]);
 
 interface Manifest {
   kind: string;
-  metadata: { name: string; annotations?: Record<string, string> };
+  metadata: { name: string; annotations?: Record<string, string>; labels?: Record<string, string> };
   // biome-ignore lint/suspicious/noExplicitAny: manifests of every kind; expectations check their fields.
   [field: string]: any;
 }
@@ -73,6 +71,14 @@ async function template(...args: string[]): Promise<Manifest[]> {
 const find = (manifests: Manifest[], kind: string) => manifests.find((manifest) => manifest.kind === kind);
 const operatorArgs = (manifests: Manifest[]) =>
   find(manifests, 'Deployment')?.['spec'].template.spec.containers[0].args as string[];
+
+// biome-ignore lint/suspicious/noExplicitAny: parts of a manifest; expectations check their fields.
+type Part = any;
+const podSpec = (manifests: Manifest[]): Part => find(manifests, 'Deployment')?.['spec'].template.spec;
+const container = (manifests: Manifest[]): Part => podSpec(manifests).containers[0];
+const operatorImage = (manifests: Manifest[]): unknown => container(manifests).image;
+const dataplane = (manifests: Manifest[]) => parseOptions(operatorArgs(manifests)).dataplane;
+const has = (kind: string) => (manifests: Manifest[]) => find(manifests, kind) !== undefined;
 
 describe('the chart', () => {
   it('passes lint', async () => {
@@ -178,6 +184,210 @@ describe('the chart', () => {
     expect(named('WeirLinkFlapping')?.expr).not.toContain('[10m]');
   });
 
+  /** Every value: something else than the default, and where that shows. */
+  const effects: readonly [string, readonly string[], (manifests: Manifest[]) => unknown, unknown][] = [
+    [
+      'fullnameOverride',
+      ['fullnameOverride=storage'],
+      (all) => find(all, 'Deployment')?.metadata.name,
+      'storage',
+    ],
+    ['image.repository', ['image.repository=r.example/w'], operatorImage, 'r.example/w:0.1.0'],
+    ['image.tag', ['image.tag=1.2'], operatorImage, 'weir:1.2'],
+    [
+      'image.digest',
+      [`image.digest=sha256:${'a'.repeat(64)}`, 'image.tag=1.2'],
+      operatorImage,
+      `weir@sha256:${'a'.repeat(64)}`,
+    ],
+    ['image.pullPolicy', ['image.pullPolicy=Always'], (all) => container(all).imagePullPolicy, 'Always'],
+    [
+      'imagePullSecrets',
+      ['imagePullSecrets={one,two}'],
+      (all) => podSpec(all).imagePullSecrets,
+      [{ name: 'one' }, { name: 'two' }],
+    ],
+    ['operator.replicas', ['operator.replicas=3'], (all) => find(all, 'Deployment')?.['spec'].replicas, 3],
+    [
+      'operator.logLevel',
+      ['operator.logLevel=debug'],
+      (all) => parseOptions(operatorArgs(all)).logLevel,
+      'debug',
+    ],
+    [
+      'operator.resources',
+      ['operator.resources.limits.memory=1Gi'],
+      (all) => container(all).resources,
+      { requests: { cpu: '50m', memory: '128Mi' }, limits: { memory: '1Gi' } },
+    ],
+    [
+      'operator.nodeSelector',
+      ['operator.nodeSelector.pool=infra'],
+      (all) => podSpec(all).nodeSelector,
+      { pool: 'infra' },
+    ],
+    [
+      'operator.tolerations',
+      ['operator.tolerations[0].operator=Exists'],
+      (all) => podSpec(all).tolerations,
+      [{ operator: 'Exists' }],
+    ],
+    [
+      'operator.affinity',
+      ['operator.affinity.podAntiAffinity.x=y'],
+      (all) => podSpec(all).affinity,
+      { podAntiAffinity: { x: 'y' } },
+    ],
+    [
+      'operator.priorityClassName',
+      ['operator.priorityClassName=system-cluster-critical'],
+      (all) => podSpec(all).priorityClassName,
+      'system-cluster-critical',
+    ],
+    [
+      'operator.podAnnotations',
+      ['operator.podAnnotations.a=b'],
+      (all) => find(all, 'Deployment')?.['spec'].template.metadata.annotations,
+      { a: 'b' },
+    ],
+    [
+      'operator.podDisruptionBudget.enabled',
+      ['operator.podDisruptionBudget.enabled=false'],
+      has('PodDisruptionBudget'),
+      false,
+    ],
+    [
+      'operator.metricsPort',
+      ['operator.metricsPort=9090'],
+      (all) => [
+        container(all).ports[0].containerPort,
+        find(all, 'Service')?.['spec'].ports[0].port,
+        parseOptions(operatorArgs(all)).metricsAddress,
+      ],
+      [9090, 9090, '0.0.0.0:9090'],
+    ],
+    [
+      'dataplane.deviceAccess',
+      ['dataplane.deviceAccess=HostDevices'],
+      (all) => dataplane(all).deviceAccess,
+      'HostDevices',
+    ],
+    [
+      'dataplane.deviceResource',
+      ['dataplane.deviceResource=rdma/hca'],
+      (all) => dataplane(all).deviceResource,
+      'rdma/hca',
+    ],
+    [
+      'dataplane.seccompProfile',
+      ['dataplane.seccompProfile=Unconfined'],
+      (all) => dataplane(all).seccompProfile,
+      'Unconfined',
+    ],
+    ['dataplane.logLevel', ['dataplane.logLevel=trace'], (all) => dataplane(all).logLevel, 'trace'],
+    [
+      'dataplane.portRange',
+      ['dataplane.portRange.first=20000', 'dataplane.portRange.last=20010'],
+      (all) => dataplane(all).portRange,
+      { first: 20000, last: 20010 },
+    ],
+    [
+      'dataplane.fileDirectories',
+      ['dataplane.fileDirectories={/srv}'],
+      (all) => dataplane(all).fileDirectories,
+      ['/srv'],
+    ],
+    [
+      'dataplane.deviceDirectories',
+      ['dataplane.deviceDirectories={/dev/disk}'],
+      (all) => dataplane(all).deviceDirectories,
+      ['/dev/disk'],
+    ],
+    ['crds.install', ['crds.install=false'], has('CustomResourceDefinition'), false],
+    ['admissionPolicy.enabled', ['admissionPolicy.enabled=false'], has('ValidatingAdmissionPolicy'), false],
+    [
+      'monitoring.serviceMonitor.enabled',
+      ['monitoring.serviceMonitor.enabled=false'],
+      has('ServiceMonitor'),
+      false,
+    ],
+    ['monitoring.podMonitor.enabled', ['monitoring.podMonitor.enabled=false'], has('PodMonitor'), false],
+    [
+      'monitoring.prometheusRule.enabled',
+      ['monitoring.prometheusRule.enabled=false'],
+      has('PrometheusRule'),
+      false,
+    ],
+    [
+      'monitoring.interval',
+      ['monitoring.interval=5s'],
+      (all) => [
+        find(all, 'ServiceMonitor')?.['spec'].endpoints[0].interval,
+        find(all, 'PodMonitor')?.['spec'].podMetricsEndpoints[0].interval,
+      ],
+      ['5s', '5s'],
+    ],
+    [
+      'monitoring.labels',
+      ['monitoring.labels.team=storage'],
+      (all) => monitors.map((kind) => find(all, kind)?.metadata.labels?.['team']),
+      ['storage', 'storage', 'storage'],
+    ],
+    [
+      'alerts.runbookBaseURL',
+      ['alerts.runbookBaseURL=https://wiki.example'],
+      (all) => find(all, 'PrometheusRule')?.['spec'].groups[0].rules[0].annotations.runbook_url,
+      'https://wiki.example/WeirAuthenticationFailures.md',
+    ],
+    [
+      'alerts.rules',
+      ['alerts.rules.WeirAuthenticationFailures.enabled=false'],
+      (all) => find(all, 'PrometheusRule')?.['spec'].groups[0].rules[0].alert,
+      'WeirDeviceFatal',
+    ],
+  ];
+
+  let byDefault: Promise<Manifest[]>;
+  beforeAll(() => {
+    byDefault = template(...monitoring);
+  });
+
+  it.each(effects)('heeds %s', async (_, values, look, expected) => {
+    const before = await byDefault;
+    const after = await template(...monitoring, ...values.flatMap((value) => ['--set', value]));
+    expect(look(after)).toEqual(expected);
+    expect(look(before)).not.toEqual(expected);
+  });
+
+  it('has no value without an effect', async () => {
+    const values = parse(await readFile(join(chart, 'values.yaml'), 'utf8')) as Record<string, unknown>;
+    const tested = new Set(effects.map(([path]) => path));
+    const isTested = (value: unknown, path: string): boolean =>
+      tested.has(path) ||
+      (typeof value === 'object' &&
+        value !== null &&
+        !Array.isArray(value) &&
+        Object.keys(value).length > 0 &&
+        Object.entries(value).every(([name, child]) => isTested(child, `${path}.${name}`)));
+    expect(Object.entries(values).filter(([name, value]) => !isTested(value, name))).toEqual([]);
+  });
+
+  it('spreads its replicas over nodes, and lets one go at a time', async () => {
+    const manifests = await template();
+    expect(podSpec(manifests).topologySpreadConstraints).toMatchObject([
+      { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway' },
+    ]);
+    const labels = find(manifests, 'Deployment')?.['spec'].template.metadata.labels;
+    for (const selector of [
+      podSpec(manifests).topologySpreadConstraints[0].labelSelector.matchLabels,
+      find(manifests, 'PodDisruptionBudget')?.['spec'].selector.matchLabels,
+      find(manifests, 'Service')?.['spec'].selector,
+    ]) {
+      expect(labels).toMatchObject(selector);
+    }
+    expect(find(manifests, 'PodDisruptionBudget')?.['spec'].maxUnavailable).toBe(1);
+  });
+
   it.each([
     ['one replica without a budget', ['operator.replicas=1'], 'PodDisruptionBudget'],
     ['no CRDs', ['crds.install=false'], 'CustomResourceDefinition'],
@@ -262,8 +472,15 @@ describe('the chart on a real API server', () => {
     helm(...args, '--kubeconfig', cluster.kubeconfig, '--namespace', 'weir-system', '--timeout', '50s');
 
   it('installs, upgrades, and leaves the CRDs behind when uninstalled', async () => {
-    await release('install', 'weir', chart, '--create-namespace');
-    await release('upgrade', 'weir', chart, '--set', 'operator.replicas=1');
+    const notes = await release('install', 'weir', chart, '--create-namespace');
+    expect(notes).toContain('kubectl -n weir-system rollout status deployment/weir-operator');
+    expect(notes).toContain('kubectl explain nvmeoftarget.spec');
+    expect(notes).toContain('"rdma/shared"');
+    expect(notes).not.toContain('WARNING');
+    const values = ['--set', 'operator.replicas=1', '--set', 'dataplane.deviceAccess=Privileged'];
+    expect(await release('upgrade', 'weir', chart, ...values)).toContain(
+      'WARNING: dataplane.deviceAccess is Privileged',
+    );
     expect(
       await kubectl('-n', 'weir-system', 'get', 'deployment', '-o', 'jsonpath={.items[*].spec.replicas}'),
     ).toBe('1');

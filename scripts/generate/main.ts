@@ -3,12 +3,17 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { schemaFiles } from '../../crds/generate.ts';
+import { valuesSchemaFile } from '../../helm/values-schema.ts';
 import { repositoryRoot } from '../paths.ts';
 import { metricsReference } from './metrics-reference.ts';
 
 /** Every generated file: its path relative to the repository, and its content. */
 export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
-  return new Map([...schemaFiles(), ['docs/reference/metrics.md', await metricsReference()]]);
+  return new Map([
+    ...schemaFiles(),
+    valuesSchemaFile(),
+    ['docs/reference/metrics.md', await metricsReference()],
+  ]);
 }
 
 /** Paths, of those in `files`, whose content below `root` differs or is absent. */

@@ -1,0 +1,142 @@
+/** What the chart's values may be: helm/weir/values.schema.json is generated from here, and helm refuses all else. */
+import { z } from 'zod';
+
+const switchSchema = (what: string) => z.strictObject({ enabled: z.boolean().describe(what) }).describe(what);
+
+const logLevelSchema = z
+  .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
+  .describe('Least severe level that is logged.');
+
+/** Ports below are the system's. */
+const portSchema = z.int().min(1024).max(65535);
+
+const durationSchema = z.string().regex(/^([0-9]+(ms|s|m|h|d))+$/);
+
+const stringsSchema = z.record(z.string(), z.string());
+
+/** Absolute paths that do not climb; a comma would end one in the operator's arguments. */
+const directoriesSchema = z
+  .array(
+    z
+      .string()
+      .regex(/^\/[^,]*$/)
+      .refine((path) => !path.split('/').includes('..'))
+      .meta({ not: { pattern: '(^|/)\\.\\.(/|$)' } }),
+  )
+  .min(1)
+  .meta({ uniqueItems: true });
+
+const alertChangeSchema = z.strictObject({
+  enabled: z.boolean().optional().describe('false: the alert is left out.'),
+  severity: z.string().min(1).optional().describe('Label severity.'),
+  for: durationSchema.optional().describe('How long it must be so before the alert fires.'),
+  window: durationSchema.optional().describe('How far back it looks.'),
+});
+
+/** Every value of the chart. */
+export const valuesSchema = z
+  .strictObject({
+    global: z.looseObject({}).optional().describe('Taken and ignored: charts that contain this one set it.'),
+    fullnameOverride: z.string().max(63).optional().describe("Name of the operator's objects."),
+    image: z
+      .strictObject({
+        repository: z.string().min(1).describe('Image of operator and dataplane, without tag.'),
+        tag: z.string().optional().describe("Tag; the chart's appVersion when empty."),
+        digest: z
+          .string()
+          .regex(/^(sha256:[0-9a-f]{64})?$/)
+          .optional()
+          .describe('Digest; wins over the tag.'),
+        pullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).describe('When the image is pulled.'),
+      })
+      .describe('The one image.'),
+    imagePullSecrets: z.array(z.string().min(1)).optional().describe('Names of Secrets with credentials.'),
+    operator: z
+      .strictObject({
+        replicas: z.int().min(0).max(5).optional().describe('One works, the others stand by.'),
+        logLevel: logLevelSchema.optional(),
+        resources: z.looseObject({}).optional().describe('Requests and limits of the container.'),
+        nodeSelector: stringsSchema.optional().describe('Labels of the nodes that it may run on.'),
+        tolerations: z.array(z.looseObject({})).optional().describe('Taints that it tolerates.'),
+        affinity: z.looseObject({}).optional().describe('Affinity, as in a pod.'),
+        priorityClassName: z.string().optional().describe('Priority class; the default one when empty.'),
+        podAnnotations: stringsSchema.optional().describe('Annotations of its pods.'),
+        podDisruptionBudget: switchSchema('At most one replica is evicted at a time.').optional(),
+        metricsPort: portSchema.optional().describe('Port of /metrics, /healthz and /readyz.'),
+      })
+      .optional()
+      .describe('The operator.'),
+    dataplane: z
+      .strictObject({
+        deviceAccess: z
+          .enum(['DevicePlugin', 'HostDevices', 'Privileged'])
+          .optional()
+          .describe('How containers may open RDMA devices.'),
+        deviceResource: z
+          .string()
+          .regex(/^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/)
+          .optional()
+          .describe('Extended resource that a device plugin offers.'),
+        seccompProfile: z
+          .string()
+          .regex(/^(RuntimeDefault|Unconfined|Localhost\/[^/].*)$/)
+          .optional()
+          .describe('Seccomp profile of the containers.'),
+        logLevel: logLevelSchema.optional(),
+        portRange: z
+          .strictObject({
+            first: portSchema.describe('First port.'),
+            last: portSchema.describe('Last port.'),
+          })
+          .optional()
+          .describe('Ports for metrics and health, one for each target of a node.'),
+        fileDirectories: directoriesSchema
+          .optional()
+          .describe('Directories of the nodes below which targets may keep files.'),
+        deviceDirectories: directoriesSchema
+          .optional()
+          .describe('Directories of the nodes below which targets may take block devices.'),
+      })
+      .optional()
+      .describe('The pods that serve targets.'),
+    crds: z
+      .strictObject({ install: z.boolean().optional().describe('CRDs are installed and upgraded.') })
+      .optional()
+      .describe('The CRDs.'),
+    admissionPolicy: switchSchema('Each dataplane may write the object of its own node only.').optional(),
+    monitoring: z
+      .strictObject({
+        serviceMonitor: switchSchema('A ServiceMonitor for the operator.').optional(),
+        podMonitor: switchSchema('A PodMonitor for the dataplanes.').optional(),
+        prometheusRule: switchSchema('The alerts.').optional(),
+        interval: z
+          .string()
+          .regex(/^[0-9]+(ms|s|m)$/)
+          .optional()
+          .describe('Time between two scrapes.'),
+        labels: stringsSchema.optional().describe('Labels that Prometheus selects by.'),
+      })
+      .optional()
+      .describe('Objects of the Prometheus Operator.'),
+    alerts: z
+      .strictObject({
+        runbookBaseURL: z
+          .string()
+          .regex(/^(https?:\/\/[^\s]+)?$/)
+          .optional()
+          .describe('Where the runbooks are.'),
+        rules: z
+          .record(z.string(), alertChangeSchema)
+          .optional()
+          .describe('Changes to single alerts, by name.'),
+      })
+      .optional()
+      .describe('The alerts.'),
+  })
+  .meta({ title: 'Values of the weir chart' });
+
+/** Path of the file in the repository, and its content. */
+export function valuesSchemaFile(): readonly [string, string] {
+  const schema = z.toJSONSchema(valuesSchema, { target: 'draft-7', io: 'input' });
+  return ['helm/weir/values.schema.json', `${JSON.stringify(schema, undefined, 2)}\n`];
+}
