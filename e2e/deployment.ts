@@ -45,6 +45,15 @@ export async function installChart(cluster: Cluster, image: string): Promise<voi
   );
 }
 
+/** Ends every pod of these namespaces; what made them makes new ones, of the image as it is now. */
+export async function restartPods(cluster: Cluster, namespaces: readonly string[]): Promise<void> {
+  for (const namespace of namespaces) {
+    await cluster.kubectl(['delete', 'pods', '--all', '--namespace', namespace, '--wait=true'], {
+      timeoutSeconds: INSTALL_TIMEOUT_SECONDS,
+    });
+  }
+}
+
 /** The namespace that targets live in. Their pods mount the node's directories, which `restricted` refuses. */
 export async function createTargetNamespace(cluster: Cluster, name: string): Promise<void> {
   await cluster.apply(

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { Lab } from '../../lab/lab.ts';
-import { installChart, openCluster, provideImage } from '../deployment.ts';
+import { installChart, OPERATOR_NAMESPACE, openCluster, provideImage, restartPods } from '../deployment.ts';
 import { openEndToEnd } from '../fixture.ts';
 import { Steps } from '../steps.ts';
 import { makeTarget } from './make-target.ts';
@@ -71,12 +71,18 @@ async function writeReport(): Promise<void> {
 }
 
 const lab = Lab.open({ log: (line) => steps.note(line) });
+const wasUp = lab.status().guests.some(({ running }) => running);
 try {
   await steps.run('bring up the lab: a cluster, a node and a Linux host', () => lab.up({ hosts: 1 }));
   await steps.run('build the image, load it, install the chart', async () =>
     installChart(await openCluster(lab), await provideImage(lab)),
   );
   const e2e = await openEndToEnd();
+  if (wasUp) {
+    await steps.run('restart what the lab ran already: it may be of an older image', () =>
+      restartPods(e2e.cluster, [OPERATOR_NAMESPACE, e2e.target.namespace]),
+    );
+  }
   const where = { e2e, note: (line: string) => steps.note(line) };
   for (const scenario of scenarios) {
     if (options.scenario !== 'all' && scenario.name !== options.scenario) continue;
