@@ -8,6 +8,7 @@ import {
   cargo,
   cargoEnvironment,
   clippyStage,
+  drainCostStage,
   nativeBuildStage,
   rustFormatStage,
   rustUnitStage,
@@ -77,7 +78,7 @@ program
     const tested = await runLanes(
       [
         [vitestStage('unit tests', 'unit', { timeoutSeconds: 10 * minute })],
-        [clippyStage, rustUnitStage, simulationStage, smallScopeStage],
+        [clippyStage, rustUnitStage, simulationStage, smallScopeStage, drainCostStage],
       ],
       logs,
       built,
@@ -148,7 +149,7 @@ program
 
 program
   .command('bench')
-  .description('count instructions per I/O on the native hot path (callgrind)')
+  .description('count instructions (callgrind): of an I/O on the native hot path, and of a drain')
   .action(async () => {
     const setUpLog = join(makeLogDirectory('bench', new Date()), 'set-up.log');
     await ensureNativeToolchain(setUpLog);
@@ -186,8 +187,13 @@ program
     const chosen = (files.length > 0 ? files : mutatedFiles).flatMap((file) => ['--file', file]);
     const test = ['--', 'lifecycle::', 'engine::', '--skip', 'lifecycle::reference'];
     const argv = cargo('mutants', '--output', logs, '--jobs', '1', ...chosen, '--', ...test);
-    // A directory of its own: each mutant is built on what the one before left there.
-    const env = { ...cargoEnvironment(), CARGO_TARGET_DIR: join(cacheDirectory(), 'cargo-target-mutants') };
+    // A directory of its own: each mutant is built on what the one before left there. Nobody debugs a mutant.
+    const env = {
+      ...cargoEnvironment(),
+      CARGO_TARGET_DIR: join(cacheDirectory(), 'cargo-target-mutants'),
+      CARGO_PROFILE_DEV_DEBUG: '0',
+      CARGO_PROFILE_TEST_DEBUG: '0',
+    };
     process.exitCode = await runVisible(argv, { env });
   });
 

@@ -2,9 +2,9 @@ import { copyFileSync, mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { runLogged, tail } from './child.ts';
 import { cargoTargetDirectory, nativeLibraryPath } from './paths.ts';
-import { addTallies, tallyLibtest } from './results.ts';
+import { addTallies, tallyLibtest, tallyStep } from './results.ts';
 import { commandStage, type Stage } from './stages.ts';
-import { ensureNativeToolchain } from './toolchain.ts';
+import { ensureNativeToolchain, ensurePackages } from './toolchain.ts';
 
 /** Time limits that only a hang or a machine far too small reaches; a cold build takes minutes. */
 const buildTimeoutSeconds = 2400;
@@ -98,6 +98,26 @@ export const smallScopeStage: Stage = {
     for (const line of tail(logFile, Number.MAX_SAFE_INTEGER).match(/^small scope: Wanted.*$/gm) ?? [])
       console.log(`  ${line}`);
     return tally;
+  },
+};
+
+/**
+ * What taking queue pairs down costs has to be linear in what is in flight: instructions, counted by callgrind. The
+ * figures are in the log.
+ */
+export const drainCostStage: Stage = {
+  name: 'drain cost',
+  needs,
+  async run(logFile) {
+    await ensurePackages(['valgrind'], logFile);
+    const bench = cargo('bench', '--locked', '--bench', 'drain', '--', '--check');
+    const exitCode = await runLogged(bench, logFile, {
+      env: cargoEnvironment(),
+      timeoutSeconds: testTimeoutSeconds,
+    });
+    const growth = / *(\w+): one more queue pair costs .*/g;
+    for (const line of tail(logFile, Number.MAX_SAFE_INTEGER).match(growth) ?? []) console.log(line);
+    return tallyStep(exitCode);
   },
 };
 

@@ -5,13 +5,13 @@
 //! `cargo bench --bench read_loop` prints a table; `-- --report FILE` writes the same as JSON. `-- --count null 32 100`
 //! only does the work once (backend, reads at once, rounds) and prints its counts: what is run under valgrind.
 
+mod callgrind;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
+use callgrind::{Profile, is_provider};
 use serde_json::{Value, json};
 use support::allocations::{CountingAllocator, total};
 use support::steady::{Pace, Steady};
@@ -66,63 +66,15 @@ fn work(backend: &str, depth: usize, rounds: usize) -> Result<Value, String> {
 
 /// Runs the work under callgrind, collecting only inside of the poller's step.
 fn profile(backend: &str, depth: usize, reads: usize) -> Result<Instructions, String> {
-    let this = std::env::current_exe().map_err(|e| format!("this program's path: {e}"))?;
-    let out = std::env::temp_dir().join(format!("weir-read-loop-{}.callgrind", std::process::id()));
-    let result = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=*step_poller*"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(this)
-        .args(["--count", backend, &depth.to_string(), &(reads / depth).to_string()])
-        .output()
-        .map_err(|e| format!("valgrind cannot be started ({e}): install it"))?;
-    if !result.status.success() {
-        return Err(format!("valgrind failed:\n{}", String::from_utf8_lossy(&result.stderr)));
-    }
-    read_profile(&out)
-}
-
-fn read_profile(path: &Path) -> Result<Instructions, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let _ = std::fs::remove_file(path);
-    Ok(parse_profile(&text))
-}
-
-/// Sums up what callgrind wrote: lines of costs below `fn=`, and calls (`cfn=`, `calls=`) whose next line is the callee's
-/// cost with all it called.
-fn parse_profile(text: &str) -> Instructions {
-    let is_provider = |name: &str| name.contains("Metered");
+    let arguments = ["--count", backend, &depth.to_string(), &(reads / depth).to_string()];
+    let profile = Profile::collect("*step_poller*", &arguments)?;
     let is_data = |name: &str| ["memset", "memcpy", "memmove"].iter().any(|one| name.contains(one));
-    let mut names: HashMap<String, String> = HashMap::new();
-    let mut name_of = |value: &str| match value.split_once(' ') {
-        // A name is written once, with its number; then only the number.
-        Some((number, name)) => {
-            names.insert(number.to_owned(), name.to_owned());
-            name.to_owned()
-        }
-        None => names.get(value).cloned().unwrap_or_default(),
-    };
-    let mut sum = Instructions::default();
-    let (mut caller, mut callee, mut is_call) = (String::new(), String::new(), false);
-    for line in text.lines() {
-        if let Some(value) = line.strip_prefix("fn=") {
-            caller = name_of(value);
-        } else if let Some(value) = line.strip_prefix("cfn=") {
-            callee = name_of(value);
-        } else if line.starts_with("calls=") {
-            is_call = true;
-        } else if line.starts_with(['+', '-', '*']) || line.starts_with(|first: char| first.is_ascii_digit()) {
-            let cost: u64 = line.split(' ').nth(1).and_then(|cost| cost.parse().ok()).unwrap_or(0);
-            if !is_call {
-                sum.all += cost;
-            } else if is_provider(&callee) && !is_provider(&caller) {
-                sum.provider += cost;
-            } else if is_data(&callee) && (caller.contains("backend::") || caller.contains("engine::")) {
-                sum.data += cost;
-            }
-            is_call = false;
-        }
-    }
-    sum
+    Ok(Instructions {
+        all: profile.all,
+        provider: profile.entered(is_provider),
+        data: profile
+            .calls(|caller, callee| is_data(callee) && (caller.contains("backend::") || caller.contains("engine::"))),
+    })
 }
 
 fn measure(backend: &str, depth: usize) -> Result<Value, String> {

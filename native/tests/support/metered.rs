@@ -1,7 +1,7 @@
 //! A provider around a provider: keeps the inner one's allocations and instructions apart from the engine's.
 //!
-//! The simulator allocates as it likes; the engine must not. Calls of the hot path are never inlined, so that a profile
-//! shows where the engine ends.
+//! The simulator allocates as it likes; the engine must not. Calls are never inlined, so that a profile shows where the
+//! engine ends.
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -28,38 +28,47 @@ impl<P: Provider> Provider for Metered<P> {
     type ConnectionId = P::ConnectionId;
     type Listener = P::Listener;
 
+    #[inline(never)]
     fn devices(&self) -> Result<Vec<DeviceInfo>, ProviderError> {
         self.0.devices()
     }
 
+    #[inline(never)]
     fn open_device(&self, name: &str) -> Result<Self::Device, ProviderError> {
         self.0.open_device(name)
     }
 
+    #[inline(never)]
     fn limits(&self, device: &Self::Device) -> Result<DeviceLimits, ProviderError> {
         self.0.limits(device)
     }
 
+    #[inline(never)]
     fn port_state(&self, device: &Self::Device) -> Result<PortState, ProviderError> {
         self.0.port_state(device)
     }
 
+    #[inline(never)]
     fn active_mtu(&self, device: &Self::Device) -> Result<u32, ProviderError> {
         self.0.active_mtu(device)
     }
 
+    #[inline(never)]
     fn async_event_fd(&self, device: &Self::Device) -> Option<RawFd> {
         self.0.async_event_fd(device)
     }
 
+    #[inline(never)]
     fn next_async_event(&self, device: &Self::Device) -> Option<AsyncEvent> {
         self.0.next_async_event(device)
     }
 
+    #[inline(never)]
     fn allocate_protection_domain(&self, device: &Self::Device) -> Result<Self::ProtectionDomain, ProviderError> {
         self.0.allocate_protection_domain(device)
     }
 
+    #[inline(never)]
     fn register_memory(
         &self,
         domain: &Self::ProtectionDomain,
@@ -71,10 +80,12 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.register_memory(domain, arena, offset, length, access)
     }
 
+    #[inline(never)]
     fn local_key(&self, region: &Self::MemoryRegion) -> u32 {
         self.0.local_key(region)
     }
 
+    #[inline(never)]
     fn create_completion_queue(
         &self,
         device: &Self::Device,
@@ -83,6 +94,7 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.create_completion_queue(device, entries)
     }
 
+    #[inline(never)]
     fn create_shared_receive_queue(
         &self,
         domain: &Self::ProtectionDomain,
@@ -91,6 +103,7 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.create_shared_receive_queue(domain, entries)
     }
 
+    #[inline(never)]
     fn create_queue_pair(
         &self,
         domain: &Self::ProtectionDomain,
@@ -104,10 +117,12 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.create_queue_pair(domain, &parameters)
     }
 
+    #[inline(never)]
     fn queue_pair_number(&self, queue_pair: &Self::QueuePair) -> u32 {
         self.0.queue_pair_number(queue_pair)
     }
 
+    #[inline(never)]
     fn ready_queue_pair(
         &self,
         queue_pair: &mut Self::QueuePair,
@@ -117,6 +132,7 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.ready_queue_pair(queue_pair, connection, parameters)
     }
 
+    #[inline(never)]
     fn fail_queue_pair(&self, queue_pair: &mut Self::QueuePair) -> Result<(), ProviderError> {
         self.0.fail_queue_pair(queue_pair)
     }
@@ -148,22 +164,27 @@ impl<P: Provider> Provider for Metered<P> {
         uncounted(|| self.0.poll_completions(queue, completions))
     }
 
+    #[inline(never)]
     fn arm_completion_queue(&self, queue: &Self::CompletionQueue) -> Result<(), ProviderError> {
         self.0.arm_completion_queue(queue)
     }
 
+    #[inline(never)]
     fn completion_fd(&self, queue: &Self::CompletionQueue) -> Option<RawFd> {
         self.0.completion_fd(queue)
     }
 
+    #[inline(never)]
     fn take_completion_notifications(&self, queue: &Self::CompletionQueue) {
         self.0.take_completion_notifications(queue);
     }
 
+    #[inline(never)]
     fn connection_event_fd(&self) -> Option<RawFd> {
         self.0.connection_event_fd()
     }
 
+    #[inline(never)]
     fn next_connection_event(&self) -> Option<ConnectionEvent<Self>> {
         Some(match self.0.next_connection_event()? {
             ConnectionEvent::Request(request) => ConnectionEvent::Request(Box::new(ConnectRequest {
@@ -185,18 +206,22 @@ impl<P: Provider> Provider for Metered<P> {
         })
     }
 
+    #[inline(never)]
     fn listen(&self, address: SocketAddr, token: u64, backlog: u32) -> Result<Self::Listener, ProviderError> {
         self.0.listen(address, token, backlog)
     }
 
+    #[inline(never)]
     fn listener_device(&self, listener: &Self::Listener) -> Result<String, ProviderError> {
         self.0.listener_device(listener)
     }
 
+    #[inline(never)]
     fn set_connection_token(&self, connection: &mut Self::ConnectionId, token: u64) {
         self.0.set_connection_token(connection, token);
     }
 
+    #[inline(never)]
     fn accept(
         &self,
         connection: &Self::ConnectionId,
@@ -206,18 +231,22 @@ impl<P: Provider> Provider for Metered<P> {
         self.0.accept(connection, queue_pair_number, parameters)
     }
 
+    #[inline(never)]
     fn reject(&self, connection: &Self::ConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
         self.0.reject(connection, private_data)
     }
 
+    #[inline(never)]
     fn disconnect(&self, connection: &Self::ConnectionId) -> Result<(), ProviderError> {
         self.0.disconnect(connection)
     }
 
+    #[inline(never)]
     fn resolve(&self, own: SocketAddr, token: u64) -> Result<Self::ConnectionId, ProviderError> {
         self.0.resolve(own, token)
     }
 
+    #[inline(never)]
     fn connect(&self, connection: &Self::ConnectionId, private_data: &[u8]) -> Result<(), ProviderError> {
         self.0.connect(connection, private_data)
     }
