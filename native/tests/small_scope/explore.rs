@@ -446,6 +446,7 @@ fn check_that_all_recover(scope: &Scope, found: &Found) -> Result<(), String> {
     let mut machine = (scope.start)();
     machine.keep_log();
     path.iter().for_each(|choice| machine.take(*choice));
+    machine.go_on_in_turn();
     let log = machine.log();
     Err(format!(
         "{log}\nfrom {count} states, this one among them, the port never comes to serve its host again, however long \

@@ -57,6 +57,7 @@ enum Kind {
     Probe,
     Value,
     Writes,
+    Question,
 }
 
 /// Structs of which nothing is looked at.
@@ -202,7 +203,7 @@ fn kind_of_handle(frame: &Frame<'_>) -> Kind {
         (_, "share") => Kind::Share,
         (_, "association") => Kind::Association,
         (_, "fence") | (_, "fenced") | ("Parked", _) => Kind::Fence,
-        ("ConnectionKey", _) => Kind::Connection,
+        ("ConnectionKey", _) | (_, "due") => Kind::Connection,
         (_, "orphans") => Kind::Request,
         (_, "queue_pair" | "queue_pairs" | "handle" | "dirty" | "settled" | "numbers") => Kind::QueuePair,
         ("Close" | "Established" | "Adopted", _) => Kind::QueuePair,
@@ -417,6 +418,7 @@ impl<'a> Reader<'a> {
             (_, "downs" | "seen_flaps") => Kind::Downs,
             (_, "step" | "empty_in_step") => Kind::Step,
             (_, "writes") => Kind::Writes,
+            (_, "question" | "questions" | "last_question" | "fence_questions" | "until") => Kind::Question,
             ("Block", "possible" | "in_flight" | "acknowledged") | ("State", "blocks") | ("Pending", "value")
                 if number != 0 =>
             {

@@ -33,6 +33,8 @@ const SUBSYSTEM_NQN: &str = "nqn.2026-11.dev.weir:scope";
 const MAILBOX_ROOM: usize = 64;
 /// Lines kept of what happened.
 const LOG_LINES: usize = 400;
+/// Turns of everybody that are shown of what follows a state.
+const ROUNDS_SHOWN: usize = 30;
 /// Turns of everybody within which a machine left alone comes to rest.
 const ROUNDS_MAX: usize = 5000;
 
@@ -421,6 +423,14 @@ impl Machine {
             }
         }
         panic!("the machine does not come to rest within {ROUNDS_MAX} rounds");
+    }
+
+    /// Shows what follows when everybody has its turn, one after the other.
+    pub fn go_on_in_turn(&mut self) {
+        self.note("--- from here on, everybody in turn".to_owned());
+        for _ in 0..ROUNDS_SHOWN {
+            self.round();
+        }
     }
 
     fn turns(&mut self) {

@@ -146,10 +146,14 @@ pub struct Connections<P: Provider> {
     owing: BTreeSet<Handle>,
 }
 
-/// Without the indexes, which say nothing that the table does not.
+/// Without the indexes that say nothing that the table does not. What was due and was looked at is due no more, which only
+/// `due` tells.
 impl<P: Provider> fmt::Debug for Connections<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("table", &self.table).finish()
+        f.debug_struct("Connections")
+            .field("table", &self.table)
+            .field("due", &self.due)
+            .finish()
     }
 }
 
