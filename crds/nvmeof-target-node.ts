@@ -149,6 +149,18 @@ export type NvmeofTargetNodeSpecInput = z.input<typeof nvmeofTargetNodeSpecSchem
 
 const counter = (description: string) => z.int().min(0).default(0).describe(description);
 
+/** Phases of a port; see docs/link-lifecycle.md. */
+export const PORT_PHASES = [
+  'Down',
+  'Arming',
+  'Serving',
+  'Degraded',
+  'Holding',
+  'Draining',
+  'Quarantined',
+  'Failed',
+] as const;
+
 const listenerStatusSchema = z.object({
   name: dnsLabelSchema.describe('Name of the listener.'),
   address: z.string().max(45).optional().describe('Address that is served, once known.'),
@@ -157,17 +169,7 @@ const listenerStatusSchema = z.object({
   netdev: z.string().max(15).optional().describe('Network interface of the device.'),
   linkUp: z.boolean().optional().describe('Whether the link is up.'),
   phase: z
-    .enum([
-      'Down',
-      'Arming',
-      'Serving',
-      'Degraded',
-      'Holding',
-      'Draining',
-      'Quarantined',
-      'Failed',
-      'Unknown',
-    ])
+    .enum([...PORT_PHASES, 'Unknown'])
     .describe('Phase of the port; Unknown while no dataplane reports.'),
   epoch: counter('Counts the times the port began to serve; memory regions and queue pairs belong to one.'),
   lastTransitionTime: timestampSchema.optional().describe('When the phase last changed.'),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { PORT_PHASES } from '../crds/nvmeof-target-node.ts';
 import { CoreError } from './core/errors.ts';
 import { sampleListener, sampleNamespace, sampleStats } from './core/fake-core.ts';
-import { portPhases } from './core/stats.ts';
 import { liveness, readiness } from './health.ts';
 
 describe('readiness', () => {
@@ -9,7 +9,7 @@ describe('readiness', () => {
     expect(readiness(() => sampleStats({ generation: 1 }))).toEqual({ ok: true, problems: [] });
   });
 
-  it.each(portPhases)('with a listener in phase %s', (phase) => {
+  it.each(PORT_PHASES)('with a listener in phase %s', (phase) => {
     const stats = sampleStats({ generation: 1, listeners: [sampleListener({ phase, reason: 'LinkDown' })] });
     const health = readiness(() => stats);
     const serves = phase === 'Serving' || phase === 'Degraded';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { PORT_PHASES } from '../../crds/nvmeof-target-node.ts';
 import { sampleListener, sampleStats } from '../core/fake-core.ts';
-import { type ListenerStats, portPhases } from '../core/stats.ts';
+import type { ListenerStats } from '../core/stats.ts';
 import { type ConditionType, judgeConditions } from './conditions.ts';
 
 type Row = [
@@ -109,7 +110,7 @@ describe('the conditions of a node', () => {
   });
 
   it('are tested in every phase', () => {
-    expect(new Set(rows.map(([phase]) => phase))).toEqual(new Set(portPhases));
+    expect(new Set(rows.map(([phase]) => phase))).toEqual(new Set(PORT_PHASES));
   });
 
   it('name the listener, the interface, the node and what to do when a link is down', () => {

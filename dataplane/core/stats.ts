@@ -1,5 +1,6 @@
 /** What the native core tells about itself: `weir_stats`. Counters count from the start of the process. */
 import { z } from 'zod';
+import { PORT_PHASES } from '../../crds/nvmeof-target-node.ts';
 
 /** A count that only grows, or a number of things; the core's 64-bit values stay far below 2^53. */
 const count = z.number().nonnegative();
@@ -20,18 +21,6 @@ const histogramSchema = z
     message: 'a histogram has one count more than bounds',
   });
 
-/** Phases of a port; see docs/link-lifecycle.md. */
-export const portPhases = [
-  'Down',
-  'Arming',
-  'Serving',
-  'Degraded',
-  'Holding',
-  'Draining',
-  'Quarantined',
-  'Failed',
-] as const;
-
 const listenerStatsSchema = z.object({
   name: z.string(),
   address: z.string().nullable(),
@@ -39,7 +28,7 @@ const listenerStatsSchema = z.object({
   device: z.string().nullable(),
   netdev: z.string().nullable(),
   linkUp: z.boolean(),
-  phase: z.enum(portPhases),
+  phase: z.enum(PORT_PHASES),
   epoch: count,
   /** Since when the port is in this phase. */
   sinceMs: timeMs,

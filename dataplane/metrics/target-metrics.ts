@@ -1,14 +1,8 @@
 /** The metrics of a dataplane. Names and labels are an API: dashboards and alerts depend on them. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { NvmeofTargetNodeSpec } from '../../crds/nvmeof-target-node.ts';
+import { type NvmeofTargetNodeSpec, PORT_PHASES } from '../../crds/nvmeof-target-node.ts';
 import type { CoreEvent } from '../core/events.ts';
-import {
-  type CoreStats,
-  type ListenerStats,
-  namespaceStates,
-  operationNames,
-  portPhases,
-} from '../core/stats.ts';
+import { type CoreStats, type ListenerStats, namespaceStates, operationNames } from '../core/stats.ts';
 import { isDeviceHealthy } from '../device-health.ts';
 import { isServing } from '../health.ts';
 import { DrainReasons } from './drain-reasons.ts';
@@ -250,7 +244,7 @@ export class TargetMetrics {
 
     this.#listenerUp.set(own, isServing(stats.phase) ? 1 : 0);
     this.#linkUp.set(own, stats.linkUp ? 1 : 0);
-    for (const phase of portPhases) this.#portPhase.set({ ...own, phase }, phase === stats.phase ? 1 : 0);
+    for (const phase of PORT_PHASES) this.#portPhase.set({ ...own, phase }, phase === stats.phase ? 1 : 0);
     this.#linkTransitions.inc({ ...own, direction: 'up' }, stats.linkTransitions.up);
     this.#linkTransitions.inc({ ...own, direction: 'down' }, stats.linkTransitions.down);
     for (const { reason, result, count } of this.#drainReasons.split(stats.name, stats.drains)) {

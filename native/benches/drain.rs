@@ -34,10 +34,8 @@ use weir_core::backend::{
 };
 use weir_core::engine::association::Place;
 use weir_core::engine::control::port::Reason;
-use weir_core::engine::control::{Control, ControlParts, Now, PollerHost, PollerLink};
-use weir_core::engine::counters::PollerCounters;
-use weir_core::engine::mailbox::{NeverAsleep, mailbox};
-use weir_core::engine::poller::{Poller, PollerParts, Progress};
+use weir_core::engine::control::{Control, ControlParts, Mailboxes, Now, PollerHost, PollerLink, wire};
+use weir_core::engine::poller::{Poller, Progress};
 use weir_core::link::scripted::ScriptedLinks;
 use weir_core::provider::sim::{LinkState, SimDeviceSpec, SimProvider, SimWorld};
 use weir_core::subsystem::model::Model;
@@ -201,20 +199,11 @@ impl PollerHost<BenchProvider, HeldBackend> for SteppedPollers {
         _mode: PollingMode,
         model: &Arc<Model>,
     ) -> Result<PollerLink<BenchProvider, HeldBackend>, Reason> {
-        let (to, inbox) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
-        let (outbox, from) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
-        let counters = Arc::new(PollerCounters::default());
-        let parts = PollerParts {
-            provider: self.provider.clone(),
-            backend: self.backend.queue(0).expect("room without end"),
-            place,
-            model: Arc::clone(model),
-            inbox,
-            outbox,
-            counters: Arc::clone(&counters),
-        };
+        let queue = self.backend.queue(0).expect("room without end");
+        let mailboxes = Mailboxes::stepped(MAILBOX_ROOM);
+        let (parts, link) = wire(self.provider.clone(), queue, place, model, mailboxes);
         self.lock().push(Poller::new(parts, self.start));
-        Ok(PollerLink { to, from, counters })
+        Ok(link)
     }
 
     fn set_mode(&mut self, _mode: PollingMode) {}

@@ -1,11 +1,11 @@
 //! An association: a controller and the queue pairs of its queues, all of them owned by this poller.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
 use crate::controller::Controller;
+use crate::engine::handle_index::HandleIndex;
 use crate::engine::messages::{Handle, HostIdentity};
 use crate::engine::table::Table;
 
@@ -38,8 +38,8 @@ impl Association {
 #[derive(Default)]
 pub struct Associations {
     table: Table<Association>,
-    by_host: BTreeMap<String, Vec<Handle>>,
-    by_controller: BTreeMap<u16, Vec<Handle>>,
+    by_host: HandleIndex<String>,
+    by_controller: HandleIndex<u16>,
 }
 
 /// Without the indexes, which say nothing that the table does not.
@@ -57,24 +57,24 @@ impl Associations {
             association.identity.controller_id,
         );
         let handle = self.table.insert(association);
-        self.by_host.entry(host_nqn).or_default().push(handle);
-        self.by_controller.entry(controller_id).or_default().push(handle);
+        self.by_host.insert(host_nqn, handle);
+        self.by_controller.insert(controller_id, handle);
         handle
     }
 
     /// Takes one out.
     pub fn remove(&mut self, handle: Handle) -> Option<Association> {
         let association = self.table.remove(handle)?;
-        forget(&mut self.by_host, &association.identity.host_nqn, handle);
-        forget(&mut self.by_controller, &association.identity.controller_id, handle);
+        self.by_host.remove(&association.identity.host_nqn, handle);
+        self.by_controller.remove(&association.identity.controller_id, handle);
         Some(association)
     }
 
     /// Those of a host at a subsystem, oldest first.
     #[must_use]
     pub fn of_host(&self, host_nqn: &str, subsystem_nqn: &str) -> Vec<Handle> {
-        let of_host = self.by_host.get(host_nqn).into_iter().flatten().copied();
-        of_host
+        self.by_host
+            .of(host_nqn)
             .filter(|handle| self.table[*handle].identity.subsystem_nqn == subsystem_nqn)
             .collect()
     }
@@ -82,7 +82,7 @@ impl Associations {
     /// The one of a controller.
     #[must_use]
     pub fn of_controller(&self, subsystem_nqn: &str, controller_id: u16) -> Option<Handle> {
-        let mut of_id = self.by_controller.get(&controller_id).into_iter().flatten().copied();
+        let mut of_id = self.by_controller.of(&controller_id);
         of_id.find(|handle| self.table[*handle].identity.subsystem_nqn == subsystem_nqn)
     }
 
@@ -137,16 +137,6 @@ impl Index<Handle> for Associations {
 impl IndexMut<Handle> for Associations {
     fn index_mut(&mut self, handle: Handle) -> &mut Association {
         &mut self.table[handle]
-    }
-}
-
-/// Takes a handle out of an index.
-fn forget<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(index: &mut BTreeMap<K, Vec<Handle>>, key: &Q, handle: Handle) {
-    if let Some(handles) = index.get_mut(key) {
-        handles.retain(|other| *other != handle);
-        if handles.is_empty() {
-            index.remove(key);
-        }
     }
 }
 

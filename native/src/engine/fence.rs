@@ -1,12 +1,12 @@
 //! Fences: a host that comes back waits, per namespace, until the writes of its earlier association have left the
 //! backend. Otherwise an old write could land after a newer, acknowledged one.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use arrayvec::ArrayVec;
 
 use crate::backend::BackingId;
+use crate::engine::handle_index::HandleIndex;
 use crate::engine::list::{LinkKind, RequestList};
 use crate::engine::messages::Handle;
 use crate::engine::table::Table;
@@ -141,7 +141,7 @@ pub enum FencedWrite {
 pub struct Fences {
     fences: Table<Fence>,
     /// By host NQN: one for each subsystem that the host has a fence at.
-    by_host: BTreeMap<String, Vec<Handle>>,
+    by_host: HandleIndex<String>,
 }
 
 /// Without the index, which says nothing that the table does not.
@@ -155,7 +155,7 @@ impl Fences {
     /// The fence of a host at a subsystem, if there is one.
     #[must_use]
     pub fn find(&self, host_nqn: &str, subsystem_nqn: &str) -> Option<Handle> {
-        let mut of_host = self.by_host.get(host_nqn)?.iter().copied();
+        let mut of_host = self.by_host.of(host_nqn);
         of_host.find(|handle| self.fences[*handle].subsystem_nqn == subsystem_nqn)
     }
 
@@ -174,7 +174,7 @@ impl Fences {
             askers: Vec::new(),
             parked: RequestList::new(LinkKind::Wait),
         });
-        self.by_host.entry(host_nqn.to_owned()).or_default().push(made);
+        self.by_host.insert(host_nqn.to_owned(), made);
         made
     }
 
@@ -226,12 +226,7 @@ impl Fences {
             return false;
         }
         if let Some(fence) = self.fences.remove(handle) {
-            if let Some(of_host) = self.by_host.get_mut(&fence.host_nqn) {
-                of_host.retain(|other| *other != handle);
-                if of_host.is_empty() {
-                    self.by_host.remove(&fence.host_nqn);
-                }
-            }
+            self.by_host.remove(&fence.host_nqn, handle);
         }
         true
     }

@@ -7,6 +7,7 @@ pub mod buffers;
 pub mod control;
 pub mod counters;
 pub mod fence;
+pub mod handle_index;
 pub mod integer_hash;
 pub mod list;
 pub mod mailbox;

@@ -15,19 +15,16 @@ use super::wait::wait;
 use crate::backend::Backend;
 use crate::engine::association::Place;
 use crate::engine::control::port::Reason;
-use crate::engine::control::{PollerHost, PollerLink};
+use crate::engine::control::{Mailboxes, PollerHost, PollerLink, wire};
 use crate::engine::counters::PollerCounters;
-use crate::engine::mailbox::{Wake, mailbox};
-use crate::engine::poller::{Poller, PollerParts};
+use crate::engine::mailbox::Wake;
+use crate::engine::poller::Poller;
 use crate::provider::Provider;
 use crate::subsystem::model::Model;
 use crate::subsystem::spec::PollingMode;
 
-/// Messages to a poller; what does not fit waits with the control thread.
-const TO_POLLER_MESSAGES: usize = 4096;
-
-/// Messages to the control thread; what does not fit waits with the poller.
-const TO_CONTROL_MESSAGES: usize = 4096;
+/// Messages to a poller, and messages to the control thread.
+const MAILBOX_ROOM: usize = 4096;
 
 /// I/Os a poller may have with its backend; more wait in the poller.
 const BACKEND_DEPTH: u32 = 1024;
@@ -100,25 +97,19 @@ impl<P: Provider, B: Backend> PollerHost<P, B> for PollerThreads<P, B> {
             .backend
             .queue(BACKEND_DEPTH)
             .map_err(|error| failed("no backend queue", error))?;
-        let (to, inbox) = mailbox(TO_POLLER_MESSAGES, Arc::clone(&bell) as Arc<dyn Wake>);
-        let (outbox, from) = mailbox(TO_CONTROL_MESSAGES, Arc::clone(&self.control) as Arc<dyn Wake>);
-        let counters = Arc::new(PollerCounters::default());
-        let parts = PollerParts {
-            provider: self.provider.clone(),
-            backend: queue,
-            place,
-            model: Arc::clone(model),
-            inbox,
-            outbox,
-            counters: Arc::clone(&counters),
+        let mailboxes = Mailboxes {
+            room: MAILBOX_ROOM,
+            wake_poller: Arc::clone(&bell) as Arc<dyn Wake>,
+            wake_control: Arc::clone(&self.control) as Arc<dyn Wake>,
         };
+        let (parts, link) = wire(self.provider.clone(), queue, place, model, mailboxes);
         let (mode, fatal) = (Arc::clone(&self.mode), self.fatal.clone());
         let processor = match self.processors.len() {
             0 => None,
             count => Some(self.processors[usize::from(place.index) % count]),
         };
         let name = format!("weir-poller-{}", place.index);
-        let (own_bell, own_counters) = (Arc::clone(&bell), Arc::clone(&counters));
+        let (own_bell, own_counters) = (Arc::clone(&bell), Arc::clone(&link.counters));
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
@@ -133,7 +124,7 @@ impl<P: Provider, B: Backend> PollerHost<P, B> for PollerThreads<P, B> {
             })
             .map_err(|error| failed("no thread", error))?;
         self.threads.push((bell, thread));
-        Ok(PollerLink { to, from, counters })
+        Ok(link)
     }
 
     fn set_mode(&mut self, mode: PollingMode) {

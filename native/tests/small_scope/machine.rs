@@ -11,10 +11,8 @@ use serde_json::json;
 use weir_core::backend::Backend;
 use weir_core::engine::association::Place;
 use weir_core::engine::control::port::Reason;
-use weir_core::engine::control::{Control, ControlParts, Now, PollerHost, PollerLink};
-use weir_core::engine::counters::PollerCounters;
-use weir_core::engine::mailbox::{NeverAsleep, mailbox};
-use weir_core::engine::poller::{Poller, PollerParts};
+use weir_core::engine::control::{Control, ControlParts, Mailboxes, Now, PollerHost, PollerLink, wire};
+use weir_core::engine::poller::Poller;
 use weir_core::lifecycle::Phase;
 use weir_core::link::scripted::ScriptedLinks;
 use weir_core::provider::sim::{LinkState, LiveObjects, SimDeviceSpec, SimProvider, SimWorld};
@@ -67,21 +65,12 @@ impl PollerHost<SimProvider, Storage> for SteppedPoller {
         _mode: PollingMode,
         model: &Arc<Model>,
     ) -> Result<PollerLink<SimProvider, Storage>, Reason> {
-        let (to, inbox) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
-        let (outbox, from) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
-        let counters = Arc::new(PollerCounters::default());
-        let parts = PollerParts {
-            provider: self.provider.clone(),
-            backend: self.storage.queue(0).expect("a queue"),
-            place,
-            model: Arc::clone(model),
-            inbox,
-            outbox,
-            counters: Arc::clone(&counters),
-        };
+        let queue = self.storage.queue(0).expect("a queue");
+        let mailboxes = Mailboxes::stepped(MAILBOX_ROOM);
+        let (parts, link) = wire(self.provider.clone(), queue, place, model, mailboxes);
         let now = self.start + *locked(&self.now);
         *locked(&self.poller) = Some(Poller::new(parts, now));
-        Ok(PollerLink { to, from, counters })
+        Ok(link)
     }
 
     fn set_mode(&mut self, _mode: PollingMode) {}

@@ -10,10 +10,8 @@ use weir_core::backend::Backend;
 use weir_core::engine::association::Place;
 use weir_core::engine::control::events::Report;
 use weir_core::engine::control::port::Reason;
-use weir_core::engine::control::{Control, ControlParts, Now, PollerHost, PollerLink};
-use weir_core::engine::counters::PollerCounters;
-use weir_core::engine::mailbox::{NeverAsleep, mailbox};
-use weir_core::engine::poller::{Poller, PollerParts};
+use weir_core::engine::control::{Control, ControlParts, Mailboxes, Now, PollerHost, PollerLink, wire};
+use weir_core::engine::poller::Poller;
 use weir_core::link::scripted::ScriptedLinks;
 use weir_core::provider::sim::{SimProvider, SimWorld};
 use weir_core::subsystem::model::Model;
@@ -68,24 +66,13 @@ impl PollerHost<SimProvider, Storage> for SteppedPollers {
         _mode: PollingMode,
         model: &Arc<Model>,
     ) -> Result<PollerLink<SimProvider, Storage>, Reason> {
-        let (to, inbox) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
-        let (outbox, from) = mailbox(MAILBOX_ROOM, Arc::new(NeverAsleep));
-        let counters = Arc::new(PollerCounters::default());
-        let parts = PollerParts {
-            provider: self.provider.clone(),
-            backend: self
-                .storage
-                .queue(BACKEND_DEPTH)
-                .expect("the simulated backend has queues"),
-            place,
-            model: Arc::clone(model),
-            inbox,
-            outbox,
-            counters: Arc::clone(&counters),
-        };
+        let queue = self.storage.queue(BACKEND_DEPTH);
+        let queue = queue.expect("the simulated backend has queues");
+        let mailboxes = Mailboxes::stepped(MAILBOX_ROOM);
+        let (parts, link) = wire(self.provider.clone(), queue, place, model, mailboxes);
         let now = self.instant();
         locked(&self.pollers).push(Poller::new(parts, now));
-        Ok(PollerLink { to, from, counters })
+        Ok(link)
     }
 
     fn set_mode(&mut self, _mode: PollingMode) {}

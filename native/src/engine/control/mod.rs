@@ -59,7 +59,7 @@ use events::Report;
 use hosts::Hosts;
 use journal::Journal;
 use pollers::Pollers;
-pub use pollers::{PollerHost, PollerLink};
+pub use pollers::{Mailboxes, PollerHost, PollerLink, wire};
 use port::{Port, Reason};
 use quiesce::Quiesce;
 

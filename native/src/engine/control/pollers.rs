@@ -12,8 +12,9 @@ use crate::backend::Backend;
 use crate::engine::association::Place;
 use crate::engine::counters::PollerCounters;
 use crate::engine::fence::Asker;
-use crate::engine::mailbox::{Receiver, SendError, Sender};
+use crate::engine::mailbox::{NeverAsleep, Receiver, SendError, Sender, Wake, mailbox};
 use crate::engine::messages::{Handle, HostIdentity, PollerEvent, ToControl, ToPoller};
+use crate::engine::poller::PollerParts;
 use crate::lifecycle;
 use crate::provider::Provider;
 use crate::subsystem::model::Model;
@@ -34,6 +35,53 @@ pub struct PollerLink<P: Provider, B: Backend> {
     pub from: Receiver<ToControl<P>>,
     /// What it counts.
     pub counters: Arc<PollerCounters>,
+}
+
+/// The mailboxes between a poller and the control loop, one each way.
+#[derive(Debug)]
+pub struct Mailboxes {
+    /// Messages each has room for; what does not fit waits with its sender.
+    pub room: usize,
+    /// Wakes the poller.
+    pub wake_poller: Arc<dyn Wake>,
+    /// Wakes the control loop.
+    pub wake_control: Arc<dyn Wake>,
+}
+
+impl Mailboxes {
+    /// Between a poller and a control loop that are stepped, and never sleep.
+    #[must_use]
+    pub fn stepped(room: usize) -> Self {
+        Self {
+            room,
+            wake_poller: Arc::new(NeverAsleep),
+            wake_control: Arc::new(NeverAsleep),
+        }
+    }
+}
+
+/// What a poller is built with, and the control loop's ends of it.
+#[must_use]
+pub fn wire<P: Provider, B: Backend>(
+    provider: P,
+    backend: B::Queue,
+    place: Place,
+    model: &Arc<Model>,
+    mailboxes: Mailboxes,
+) -> (PollerParts<P, B>, PollerLink<P, B>) {
+    let (to, inbox) = mailbox(mailboxes.room, mailboxes.wake_poller);
+    let (outbox, from) = mailbox(mailboxes.room, mailboxes.wake_control);
+    let counters = Arc::new(PollerCounters::default());
+    let parts = PollerParts {
+        provider,
+        backend,
+        place,
+        model: Arc::clone(model),
+        inbox,
+        outbox,
+        counters: Arc::clone(&counters),
+    };
+    (parts, PollerLink { to, from, counters })
 }
 
 /// Starts pollers: threads in the runtime, values that the test steps in tests.

@@ -8,13 +8,11 @@ use serde_json::Value;
 
 use super::events::{Event, Report};
 use super::port::Reason;
-use super::{Control, ControlParts, Now, PollerHost, PollerLink};
+use super::{Control, ControlParts, Mailboxes, Now, PollerHost, PollerLink, wire};
 use crate::backend::Backend;
 use crate::backend::host::HostBackend;
 use crate::engine::association::Place;
-use crate::engine::counters::PollerCounters;
-use crate::engine::mailbox::{NeverAsleep, mailbox};
-use crate::engine::poller::{Poller, PollerParts};
+use crate::engine::poller::Poller;
 use crate::lifecycle::CALM;
 use crate::link::scripted::ScriptedLinks;
 use crate::nvme::private_data::ConnectRequestData;
@@ -49,20 +47,10 @@ impl PollerHost<SimProvider, HostBackend> for SteppedPollers {
         if *self.fail.lock().unwrap() {
             return Err(Reason::new("PollerNotStarted", "as told"));
         }
-        let (to, inbox) = mailbox(64, Arc::new(NeverAsleep));
-        let (outbox, from) = mailbox(64, Arc::new(NeverAsleep));
-        let counters = Arc::new(PollerCounters::default());
-        let parts = PollerParts {
-            provider: self.provider.clone(),
-            backend: self.backend.queue(64).unwrap(),
-            place,
-            model: Arc::clone(model),
-            inbox,
-            outbox,
-            counters: Arc::clone(&counters),
-        };
+        let queue = self.backend.queue(64).unwrap();
+        let (parts, link) = wire(self.provider.clone(), queue, place, model, Mailboxes::stepped(64));
         self.pollers.lock().unwrap().push(Some(Poller::new(parts, self.start)));
-        Ok(PollerLink { to, from, counters })
+        Ok(link)
     }
 
     fn set_mode(&mut self, _: PollingMode) {}
