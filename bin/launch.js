@@ -5,16 +5,18 @@ const { existsSync } = require('node:fs');
 const { constants } = require('node:os');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
+const { setFlagsFromString } = require('node:v8');
 
 const nodeVersionMin = 24;
 
-/** Runs `program` (a path below the root, without its extension) with this process's arguments. */
-exports.launch = (program) => {
+/** Runs `program` (a path below the root, without its extension) with this process's arguments, and V8 with `v8Flags`. */
+exports.launch = (program, v8Flags = []) => {
   const root = join(__dirname, '..');
   // A clone has the TypeScript, the image what was compiled from it.
   const source = join(root, `${program}.ts`);
   const entry = existsSync(source) ? source : join(root, `${program}.js`);
   if (Number.parseInt(process.versions.node, 10) >= nodeVersionMin) {
+    for (const flag of v8Flags) setFlagsFromString(flag);
     void import(pathToFileURL(entry).href);
     return;
   }
@@ -25,7 +27,7 @@ exports.launch = (program) => {
     );
     process.exit(1);
   }
-  const child = spawn(node, [entry, ...process.argv.slice(2)], { stdio: 'inherit' });
+  const child = spawn(node, [...v8Flags, entry, ...process.argv.slice(2)], { stdio: 'inherit' });
   // The terminal interrupts the whole group; SIGTERM comes to this process alone.
   process.on('SIGINT', () => undefined);
   process.on('SIGTERM', () => child.kill('SIGTERM'));
