@@ -6,13 +6,13 @@
 import { mock } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { pino } from 'pino';
+import { clusterSource } from '../cluster/cluster-source.ts';
+import { FakeApi } from '../cluster/fake-api.ts';
 import { FakeCore, sampleListener, sampleStats } from '../core/fake-core.ts';
 import type { ListenerStats } from '../core/stats.ts';
 import { Dataplane } from '../dataplane.ts';
 import { fullCollection } from '../garbage.ts';
 import { sampleSpecInput } from '../sample-spec.ts';
-import { clusterSource } from './cluster-source.ts';
-import { FakeApi } from './fake-api.ts';
 
 const HOLD_MS = 500;
 const UP_MS = 3000;

@@ -7,7 +7,7 @@ import { z } from 'zod';
 
 const { dataplaneV8Flags } = z
   .object({ dataplaneV8Flags: z.array(z.string()) })
-  .parse(createRequire(import.meta.url)('../../bin/dataplane-v8-flags.js'));
+  .parse(createRequire(import.meta.url)('../bin/dataplane-v8-flags.js'));
 
 /** A flap has some twenty events, and one kept would be hundreds of bytes. */
 const BYTES_PER_FLAP_MAX = 64;
@@ -17,7 +17,7 @@ const WARM_UP_LINES = 3;
 const LINES = 7;
 
 it('keeps nothing of a flap in memory', { timeout: 120_000 }, async () => {
-  const program = fileURLToPath(new URL('flap-loop.ts', import.meta.url));
+  const program = fileURLToPath(new URL('testing/flap-loop.ts', import.meta.url));
   const argv = [...dataplaneV8Flags, program, String(FLAPS_PER_LINE), String(LINES)];
   const { stdout } = await promisify(execFile)(process.execPath, argv);
   const inUse = stdout.trim().split('\n').map(Number);
