@@ -16,7 +16,7 @@ const good = (): DemoReport => ({
       meanLatencyMicroseconds: 1,
     },
   ],
-  flaps: [{ downMs: 3000, stallAfterUpMs: 900 }],
+  flaps: [{ downMs: 3000, stallAfterUpMs: 900, hostConnectInFlight: false }],
   steps: [{ name: 'lab', seconds: 1, ok: true }],
 });
 
@@ -45,5 +45,13 @@ describe('renderSummary', () => {
     expect(text).toContain('outage 1');
     expect(text).toContain('I/O again 0.9 s after link-up');
     expect(text).toContain('lab');
+    expect(text).not.toContain('connect of its own');
+  });
+
+  it('tells the outages whose end met the host in a connect of its own', () => {
+    const flaps = [{ downMs: 3000, stallAfterUpMs: 2400, hostConnectInFlight: true }];
+    expect(renderSummary({ ...good(), flaps })).toContain(
+      'I/O again 2.4 s after link-up, which met the host in a connect of its own',
+    );
   });
 });

@@ -19,12 +19,20 @@ export interface NamespaceFioReport {
   readonly meanLatencyMicroseconds: number;
 }
 
+/** One outage as the host saw it. */
+export interface OutageReport {
+  readonly downMs: number;
+  readonly stallAfterUpMs: number;
+  /** The host had a connect of its own under way at link-up: its own timers decide then when it asks again. */
+  readonly hostConnectInFlight: boolean;
+}
+
 /** Everything the demo saw. */
 export interface DemoReport {
   ok: boolean;
   hostConnected: boolean;
   fio: NamespaceFioReport[];
-  flaps: { downMs: number; stallAfterUpMs: number }[];
+  flaps: OutageReport[];
   dataplaneRestarts: number;
   namespaceAddedLive: boolean;
   steps: StepReport[];
@@ -77,7 +85,7 @@ export function renderSummary(report: DemoReport): string {
     ],
     ...report.flaps.map((flap, index): [string, string] => [
       `outage ${index + 1}`,
-      `link down ${seconds(flap.downMs)}, I/O again ${seconds(flap.stallAfterUpMs)} after link-up`,
+      `link down ${seconds(flap.downMs)}, I/O again ${seconds(flap.stallAfterUpMs)} after link-up${flap.hostConnectInFlight ? ', which met the host in a connect of its own' : ''}`,
     ]),
     ['namespace added live', report.namespaceAddedLive ? 'seen by the host' : 'NOT SEEN'],
     ['host I/O errors', String(sum(report.fio.map((run) => run.ioErrors)))],

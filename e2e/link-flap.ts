@@ -10,6 +10,8 @@ export type SetLink = (state: 'up' | 'down') => Promise<void>;
 export interface FlapResult {
   /** How long the link was down, milliseconds. */
   readonly downMs: number;
+  /** This machine's clock, milliseconds: when link-up was asked for. */
+  readonly upAtMs: number;
   /** From link-up to the first I/O that finished, milliseconds; the slowest namespace counts. */
   readonly stallAfterUpMs: number;
 }
@@ -80,7 +82,7 @@ export async function flapLink(
   if (stallAfterUpMs === undefined) {
     throw new WaitTimeoutError('I/O after link-up', RECOVERY_LIMIT_SECONDS, 'none');
   }
-  return { downMs: upAtMs - downAtMs, stallAfterUpMs };
+  return { downMs: upAtMs - downAtMs, upAtMs, stallAfterUpMs };
 }
 
 /** Waits until every sampler has seen `count` more I/Os finish: I/O really flows again before the next outage. */

@@ -7,6 +7,7 @@ import type { DemoReport } from './demo-report.ts';
 import type { ExampleTarget } from './example-target.ts';
 import { type FioRun, startFio } from './fio.ts';
 import type { GuestShell } from './guest-shell.ts';
+import { connectInFlightAt, HostLog } from './host-log.ts';
 import { IoRateSampler } from './io-rate.ts';
 import type { Cluster } from './kubernetes.ts';
 import { flapLink, type SetLink, waitForFlow } from './link-flap.ts';
@@ -87,17 +88,18 @@ export async function flapUnderIo(
     (namespace) => new IoRateSampler(path.shell, path.host.guest, namespace.device, runtimeSeconds + 300),
   );
   const runs = namespaces.map((namespace) => startVerify(path, namespace, runtimeSeconds));
+  const log = new HostLog(path.shell, path.host.guest, runtimeSeconds + 300);
   try {
     await waitForFlow(samplers, FLOW_BETWEEN_FLAPS);
     for (let flap = 1; flap <= path.flaps; flap += 1) {
-      const result = await flapLink(path.setLink, samplers, path.downSeconds);
-      report.flaps.push(result);
+      const { upAtMs, ...result } = await flapLink(path.setLink, samplers, path.downSeconds);
       steps.note(`outage ${flap} of ${path.flaps}: I/O again ${result.stallAfterUpMs} ms after link-up`);
       await waitForFlow(samplers, FLOW_BETWEEN_FLAPS);
+      report.flaps.push({ ...result, hostConnectInFlight: connectInFlightAt(log.lines, upAtMs) });
     }
     await collectFio(namespaces, runs, report);
   } finally {
-    await Promise.all([...samplers.map((sampler) => sampler.stop()), ...runs.map((run) => run.kill())]);
+    await Promise.all([log, ...samplers].map((watch) => watch.stop()).concat(runs.map((run) => run.kill())));
   }
   report.dataplaneRestarts = countRestarts(podsBefore, await dataplanePods(path));
 }

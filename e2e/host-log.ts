@@ -1,5 +1,5 @@
 /** The host's kernel log while its link flaps: what it reported to its users, and when it was connecting. */
-import type { GuestShell, RunningCommand } from '../guest-shell.ts';
+import type { GuestShell, RunningCommand } from './guest-shell.ts';
 
 /** One line of the log. */
 export interface HostLogLine {
