@@ -28,6 +28,10 @@ const at = (addressFrom: object, change: object = {}) => ({
   listeners: [{ ...listener, addressFrom, ...change }],
 });
 const namespace = (change: object) => ({ namespaces: [{ nsid: 1, backend: memory, ...change }] });
+const claim = (change: object = {}, scope = 'Shared') => ({
+  scope,
+  ...namespace({ backend: { persistentVolumeClaim: { claimName: 'data', ...change } } }),
+});
 const file = (path: string) => namespace({ backend: { file: { path, size: '1Gi' } } });
 const toleration = (change: object) => ({ tolerations: [change] });
 const term = (change: object) => ({
@@ -223,6 +227,50 @@ export const TARGET_CASES: readonly AdmissionCase[] = [
     name: 'two backends',
     change: namespace({ backend: { ...memory, blockDevice: { path: '/dev/sda' } } }),
     refusedWith: 'set exactly one of blockDevice, file, memory',
+  },
+  { name: 'a claim', change: claim() },
+  { name: 'a file on a claim', change: claim({ file: { size: '10Gi' } }) },
+  { name: 'a named file on a claim', change: claim({ file: { name: 'a.img', size: '10Gi' } }) },
+  {
+    name: 'a claim beside memory',
+    change: namespace({ backend: { ...memory, persistentVolumeClaim: { claimName: 'data' } } }),
+    refusedWith: 'set exactly one of blockDevice, file, memory, persistentVolumeClaim',
+  },
+  {
+    name: 'a claim without a name',
+    change: claim({ claimName: undefined }),
+    refusedWith: 'persistentVolumeClaim.claimName',
+  },
+  {
+    name: 'a claim that no claim can be named',
+    change: claim({ claimName: 'Data' }),
+    refusedWith: 'persistentVolumeClaim.claimName',
+  },
+  {
+    name: 'a file on a claim without a size',
+    change: claim({ file: { name: 'a.img' } }),
+    refusedWith: 'persistentVolumeClaim.file.size',
+  },
+  {
+    name: 'a file on a claim of no whole blocks',
+    change: claim({ file: { size: '5000' } }),
+    refusedWith: 'must be more than 0 and a multiple of 4Ki',
+  },
+  {
+    name: 'a file on a claim in a directory',
+    change: claim({ file: { name: 'a/b.img', size: '10Gi' } }),
+    refusedWith: 'persistentVolumeClaim.file.name',
+  },
+  {
+    name: 'a file on a claim that climbs',
+    change: claim({ file: { name: '..', size: '10Gi' } }),
+    refusedWith: 'persistentVolumeClaim.file.name',
+  },
+  {
+    name: 'a claim with scope PerNode',
+    change: claim({}, 'PerNode'),
+    refusedWith:
+      "with scope PerNode every node has data of its own, which one claim cannot be: use scope Shared, or a blockDevice or file of each node's own",
   },
   {
     name: 'a size of 0',

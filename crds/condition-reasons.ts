@@ -33,10 +33,19 @@ export const REFUSAL_REASONS = {
   ListenerConflict:
     'An older NvmeofTarget has the address and port on a node that both run on, or two listeners of the target overlap.',
   BackendConflict:
-    'An older NvmeofTarget writes to the file or block device on a node that both run on, or two namespaces of the target do.',
+    'An older NvmeofTarget writes to the PersistentVolumeClaim, or to the file or block device on a node that both run on, or two namespaces of the target do.',
   PathNotAllowed: "A file or block device lies outside the directories of the chart's values.",
   DataNotShared:
-    'Scope Shared, several nodes, and a file or memory backend: the nodes would show different data.',
+    'Scope Shared, several nodes, and a file or memory backend, or a file on a claim that hosts write to: the nodes would show different data.',
+  ClaimNotFound: "There is no such PersistentVolumeClaim in the target's namespace.",
+  ClaimNotBound:
+    'A PersistentVolumeClaim has no volume yet and a pod that serves would make way for one that waits, or it has lost its volume, or is being deleted.',
+  ClaimVolumeMode: 'volumeMode Filesystem without file.size, or volumeMode Block with it.',
+  ClaimAccessMode:
+    'The accessModes of a PersistentVolumeClaim do not allow it: several nodes without ReadWriteMany (ReadOnlyMany for readOnly), or writing where reading is all there is.',
+  ClaimTooSmall: 'The files on a PersistentVolumeClaim need more than its capacity.',
+  ClaimOnOtherNode:
+    'A node is selected on which the volume of a PersistentVolumeClaim is not to be had (nodeAffinity of the PersistentVolume).',
   TooManyNodes: 'Scope Shared spans at most 128 nodes.',
   MemoryLimitTooLow: "The pod's memory limit is below what its memory backends and buffers need.",
   NoFreePort: 'Every port of the range for metrics is taken on a node of the target.',

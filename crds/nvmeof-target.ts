@@ -34,6 +34,42 @@ const sizeSchema = withRule(
   },
 );
 
+/** File that a namespace is kept in on a Filesystem claim, unless it is named. */
+const CLAIM_FILE_NAME = 'namespace.img';
+
+const claimFileSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .min(1)
+      .max(128)
+      .regex(/^[A-Za-z0-9][-A-Za-z0-9._]*$/, {
+        error: 'must be the name of a file, without directories, like namespace.img',
+      })
+      .default(CLAIM_FILE_NAME)
+      .describe('Name of the file at the top of the volume. Namespaces that share a claim name one each.'),
+    size: sizeSchema.describe(
+      "Capacity, like 10Gi: at most the claim's, and less by what the file system needs for itself. It may grow once the claim has; it never shrinks.",
+    ),
+  })
+  .describe(
+    'For a claim with volumeMode Filesystem, required there: the file in it. Created sparse if absent; never truncated. Not for volumeMode Block.',
+  );
+
+const persistentVolumeClaimSchema = z
+  .strictObject({
+    claimName: z
+      .string()
+      .min(1)
+      .max(253)
+      .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, { error: 'must be the name of a PersistentVolumeClaim' })
+      .describe("Name of the claim, in the target's Kubernetes namespace."),
+    file: claimFileSchema.optional(),
+  })
+  .describe(
+    'A PersistentVolumeClaim: its block device (volumeMode Block; hosts see it grow with the claim), or a file on it (volumeMode Filesystem). Not with scope PerNode.',
+  );
+
 const backendSchema = exactlyOneOf(
   z.strictObject({
     blockDevice: blockDeviceSchema.optional(),
@@ -48,8 +84,9 @@ const backendSchema = exactlyOneOf(
       .strictObject({ size: sizeSchema.describe('Capacity, like 1Gi.') })
       .describe("The pod's memory. Volatile: the data is gone when the pod restarts.")
       .optional(),
+    persistentVolumeClaim: persistentVolumeClaimSchema.optional(),
   }),
-  ['blockDevice', 'file', 'memory'],
+  ['blockDevice', 'file', 'memory', 'persistentVolumeClaim'],
 ).describe('Where the data lives. Exactly one.');
 
 const namespaceSchema = withTransitionRule(
@@ -69,6 +106,9 @@ const namespaceSchema = withTransitionRule(
     fieldPath: '.uuid',
   },
 ).describe('A namespace: one disk on the host.');
+
+/** A PersistentVolumeClaim that a namespace lives in. */
+export type ClaimBackend = z.output<typeof persistentVolumeClaimSchema>;
 
 /** One namespace of an NvmeofTarget. */
 export type TargetNamespace = z.output<typeof namespaceSchema>;
@@ -135,6 +175,19 @@ const withDerivedUuids = withRule(
   (spec) => spec.scope === 'Shared' || spec.namespaces.every((namespace) => namespace.uuid === undefined),
 );
 
+const withoutSharedClaims = withRule(
+  withDerivedUuids,
+  {
+    rule: "self.scope == 'Shared' || self.namespaces.all(n, !has(n.backend.persistentVolumeClaim))",
+    message:
+      "with scope PerNode every node has data of its own, which one claim cannot be: use scope Shared, or a blockDevice or file of each node's own",
+    fieldPath: '.namespaces',
+  },
+  (spec) =>
+    spec.scope === 'Shared' ||
+    spec.namespaces.every(({ backend }) => backend.persistentVolumeClaim === undefined),
+);
+
 /**
  * Not expressible in CEL within its cost limit (it compares every pair of 1024 namespaces), so the operator judges
  * it: see the refinement below.
@@ -150,7 +203,7 @@ function firstRepeatedUuid(namespaces: readonly TargetNamespace[]): string | und
 }
 
 /** Desired state of an NvmeofTarget. */
-export const nvmeofTargetSpecSchema = withDerivedUuids
+export const nvmeofTargetSpecSchema = withoutSharedClaims
   .superRefine((spec, context) => {
     const repeated = firstRepeatedUuid(spec.namespaces);
     if (repeated === undefined) return;

@@ -218,6 +218,72 @@ describe('a dataplane that has ended', () => {
   });
 });
 
+describe('a claim', () => {
+  const backend = (persistentVolumeClaim: object) => ({ backend: { persistentVolumeClaim } });
+  const templateVolumes = async () => {
+    const daemonSet = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
+    return JSON.stringify(daemonSet?.['spec'].template.spec.volumes ?? []);
+  };
+
+  it('that appears is taken up, before it has a volume: its pods may be what it waits for', async () => {
+    await apply({ namespaces: [{ nsid: 1, ...backend({ claimName: 'raw' }) }] });
+    const missing = await condition('Accepted', { status: 'False', reason: 'ClaimNotFound' });
+    expect(missing['message']).toContain(`no PersistentVolumeClaim raw in namespace ${namespace}: create it`);
+    await cluster.createClaim(namespace, 'raw', 'Block');
+    const waiting = await condition('Accepted', { status: 'True' });
+    expect(waiting['message']).toContain('the pods wait for PersistentVolumeClaim raw');
+    expect(await templateVolumes()).toContain('"claimName":"raw"');
+    await serve();
+    await condition('Ready', { status: 'True' });
+    await cluster.bindClaim(namespace, 'raw', '1Gi');
+    await cluster.waitFor('the claim to be seen bound', async () => {
+      const accepted = await condition('Accepted', { status: 'True' });
+      return accepted['message']?.includes('wait') === false;
+    });
+    const [object] = await nodeObjects();
+    expect(object?.['spec'].subsystems[0].namespaces[0].backend.blockDevice.path).toBe('/dev/weir/raw');
+  });
+
+  it('without a volume keeps no pod from serving: the edit waits until it is bound', async () => {
+    await apply();
+    await serve();
+    await condition('Ready', { status: 'True' });
+    await cluster.createClaim(namespace, 'raw', 'Block');
+    const added = { nsid: 9, ...backend({ claimName: 'raw' }) };
+    await apply({
+      namespaces: [...(own() as unknown as { namespaces: object[] }).namespaces, added],
+    });
+    await condition('Accepted', { status: 'False', reason: 'ClaimNotBound' });
+    expect(await templateVolumes()).not.toContain('"claimName":"raw"');
+    await condition('Ready', { status: 'True' });
+    await cluster.bindClaim(namespace, 'raw', '1Gi');
+    await condition('Accepted', { status: 'True' });
+    await cluster.waitFor('the new template', async () =>
+      (await templateVolumes()).includes('"claimName":"raw"'),
+    );
+  });
+
+  it('that has grown lets the file on it grow', async () => {
+    await cluster.createClaim(namespace, 'files', 'Filesystem');
+    await cluster.bindClaim(namespace, 'files', '1Gi');
+    const files = (size: string) => ({
+      namespaces: [{ nsid: 1, ...backend({ claimName: 'files', file: { size } }) }],
+    });
+    const sizeBytes = async (): Promise<number> => {
+      const [object] = await nodeObjects();
+      return object?.['spec'].subsystems[0].namespaces[0].backend.file.sizeBytes as number;
+    };
+    await apply(files('512Mi'));
+    await condition('Accepted', { status: 'True' });
+    await apply(files('2Gi'));
+    await condition('Accepted', { status: 'False', reason: 'ClaimTooSmall' });
+    expect(await sizeBytes()).toBe(2 ** 29);
+    await cluster.bindClaim(namespace, 'files', '3Gi');
+    await condition('Accepted', { status: 'True' });
+    await cluster.waitFor('the file to grow', async () => (await sizeBytes()) === 2 ** 31);
+  });
+});
+
 describe('an edit', () => {
   it('reaches the node object, without a new pod when the dataplane can take it up live', async () => {
     await apply();

@@ -22,11 +22,17 @@ interface PodTemplate {
         env: { name: string; value?: string }[];
         securityContext: Record<string, unknown>;
         volumeMounts: { mountPath: string; name: string }[];
+        volumeDevices?: { devicePath: string; name: string }[];
         resources: { requests: Record<string, string>; limits: Record<string, string> };
         ports: { containerPort: number }[];
       },
     ];
-    volumes: { name: string; hostPath?: { path: string; type: string }; emptyDir?: object }[];
+    volumes: {
+      name: string;
+      hostPath?: { path: string; type: string };
+      emptyDir?: object;
+      persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+    }[];
   };
 }
 
@@ -116,6 +122,36 @@ describe("a dataplane's pod", () => {
     ]);
   });
 
+  const claims = [
+    { nsid: 1, backend: { persistentVolumeClaim: { claimName: 'raw' } } },
+    { nsid: 2, readOnly: true, backend: { persistentVolumeClaim: { claimName: 'raw' } } },
+    { nsid: 3, backend: { persistentVolumeClaim: { claimName: 'files', file: { size: '1Gi' } } } },
+    { nsid: 4, readOnly: true, backend: { persistentVolumeClaim: { claimName: 'golden' } } },
+  ];
+
+  it('has each claim once: as a device, or mounted; for reading only where nobody writes', () => {
+    const { containers, volumes } = template({ namespaces: claims }).spec;
+    const names = new Map(
+      volumes.map(({ name, persistentVolumeClaim }) => [persistentVolumeClaim?.claimName, name]),
+    );
+    expect(volumes.map(({ persistentVolumeClaim }) => persistentVolumeClaim)).toEqual([
+      { claimName: 'files' },
+      { claimName: 'golden', readOnly: true },
+      { claimName: 'raw' },
+    ]);
+    expect(containers[0].volumeMounts).toEqual([
+      { name: names.get('files'), mountPath: '/var/lib/weir-claims/files' },
+    ]);
+    expect(containers[0].volumeDevices).toEqual([
+      { name: names.get('golden'), devicePath: '/dev/weir/golden' },
+      { name: names.get('raw'), devicePath: '/dev/weir/raw' },
+    ]);
+  });
+
+  it('has no list of devices where it has none, which would replace the pods of an earlier release', () => {
+    expect(template().spec.containers[0]).not.toHaveProperty('volumeDevices');
+  });
+
   it('may re-create soft RDMA devices only if the target says so', () => {
     for (const [recreateSoftDevice, asked] of [
       ['Never', false],
@@ -192,6 +228,17 @@ describe('a node object', () => {
     const [subsystem] = spec({ scope: 'PerNode' }).subsystems;
     expect(subsystem?.nqn).toBe('nqn.2026-11.dev.weir:fast:node-a');
     expect(subsystem?.namespaces[0]?.uuid).toBe(derivedNamespaceUuid('nqn.2026-11.dev.weir:fast:node-a', 1));
+  });
+
+  it('has claims where its container finds them', () => {
+    const namespaces = [
+      { nsid: 1, backend: { persistentVolumeClaim: { claimName: 'raw' } } },
+      { nsid: 2, backend: { persistentVolumeClaim: { claimName: 'files', file: { size: '1Gi' } } } },
+    ];
+    expect(spec({ namespaces }).subsystems[0]?.namespaces.map(({ backend }) => backend)).toEqual([
+      { blockDevice: { path: '/dev/weir/raw' } },
+      { file: { path: '/var/lib/weir-claims/files/namespace.img', sizeBytes: 1073741824 } },
+    ]);
   });
 
   it('keeps a UUID that was given', () => {

@@ -7,6 +7,7 @@ import { compareQuantities } from '../../crds/scheduling.ts';
 import type { AppliedObject } from '../kubernetes/object.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import { childLabels, childMetadata, selectorLabels, type TargetIdentity } from './child.ts';
+import { claimVolumes } from './claim-volumes.ts';
 import { hostMounts } from './volumes.ts';
 
 /** Annotation of the pod template: a pod whose value differs from its DaemonSet's is outdated. */
@@ -88,6 +89,8 @@ function container(
   settings: DataplaneSettings,
   port: number,
 ) {
+  const claims = claimVolumes(spec.namespaces);
+  const devices = claims.flatMap(({ device }) => device ?? []);
   const fieldRef = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
   return {
     name: 'dataplane',
@@ -116,8 +119,10 @@ function container(
     securityContext: securityContext(spec, settings),
     volumeMounts: [
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),
+      ...claims.flatMap(({ mount }) => mount ?? []),
       ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, mountPath: STATE_DIRECTORY }] : []),
     ],
+    ...(devices.length === 0 ? {} : { volumeDevices: devices }),
     terminationMessagePolicy: 'FallbackToLogsOnError',
   };
 }
@@ -141,6 +146,7 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
     containers: [container(target, spec, settings, port)],
     volumes: [
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),
+      ...claimVolumes(spec.namespaces).map(({ volume }) => volume),
       ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, emptyDir: { sizeLimit: '1Mi' } }] : []),
     ],
   };

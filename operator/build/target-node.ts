@@ -8,6 +8,7 @@ import { quantityToBytes } from '../../crds/quantity.ts';
 import { derivedNamespaceUuid } from '../../crds/uuid.ts';
 import type { AppliedObject } from '../kubernetes/object.ts';
 import { childMetadata, type TargetIdentity } from './child.ts';
+import { claimPath } from './claim-volumes.ts';
 
 /** Controller ids that one node of a subsystem may give out. */
 export interface ControllerIds {
@@ -28,6 +29,13 @@ function bytes(size: string): number {
 function resolveBackend(backend: TargetNamespace['backend']): Namespace['backend'] {
   if (backend.file !== undefined) {
     return { file: { path: backend.file.path, sizeBytes: bytes(backend.file.size) } };
+  }
+  const claim = backend.persistentVolumeClaim;
+  if (claim !== undefined) {
+    const path = claimPath(claim);
+    return claim.file === undefined
+      ? { blockDevice: { path } }
+      : { file: { path, sizeBytes: bytes(claim.file.size) } };
   }
   if (backend.memory !== undefined) return { memory: { sizeBytes: bytes(backend.memory.size) } };
   return { blockDevice: backend.blockDevice };

@@ -32,7 +32,15 @@ const podSchema = z.object({
       nodeName: z.string().optional(),
       // A DaemonSet's pod that is not yet bound names its node here.
       affinity: z.unknown().optional(),
+      volumes: z
+        .array(z.object({ persistentVolumeClaim: z.object({ claimName: z.string() }).optional() }))
+        .default([]),
     })
+    .transform(({ volumes, ...spec }) => ({
+      ...spec,
+      /** Claims that the pod has, or waits for. */
+      claimNames: volumes.flatMap(({ persistentVolumeClaim: claim }) => claim?.claimName ?? []),
+    }))
     .prefault({}),
   status: z
     .object({

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { TARGET_LABEL } from '../../crds/api-group.ts';
+import { InvalidInputError } from '../../crds/validation.ts';
 import type { Api } from '../kubernetes/api-client.ts';
 import { type KubernetesObject, objectKey } from '../kubernetes/object.ts';
 import { Reflector, type WatchObserver } from '../kubernetes/reflector.ts';
@@ -11,8 +12,10 @@ import type { WorkQueue } from '../work-queue/work-queue.ts';
 import { runWorkers, type WorkObserver } from '../work-queue/workers.ts';
 import { type ClusterNode, parseDaemonSet, parseNode, parsePod } from './cluster-objects.ts';
 import { findCondition } from './conditions.ts';
+import { claimNames } from './judge-claims.ts';
 import { parseTarget, parseTargetNode, type StoredTarget } from './nvmeof-target.ts';
 import { type TargetObserver, TargetReconciler } from './reconciler.ts';
+import { parseClaim, parseVolume, type StoredClaim, type StoredVolume } from './storage-objects.ts';
 
 /** Targets worked on at a time. */
 const WORKERS = 4;
@@ -24,6 +27,8 @@ export const WATCHED_RESOURCES = [
   RESOURCES.daemonSets,
   RESOURCES.pods,
   RESOURCES.nodes,
+  RESOURCES.persistentVolumeClaims,
+  RESOURCES.persistentVolumes,
 ].map(({ plural }) => plural);
 
 /** What the controller needs. */
@@ -62,6 +67,12 @@ function isReport(current: KubernetesObject | undefined, previous: KubernetesObj
 /** What of a node decides who runs on it. Heartbeats change none of it. */
 function selectionInputs(node: ClusterNode | undefined): unknown {
   return node === undefined ? undefined : [node.metadata.uid, node.metadata.labels, node.spec.taints];
+}
+
+/** What of a claim decides whether and how pods can have it. */
+function claimInputs(claim: StoredClaim | undefined): unknown {
+  if (claim === undefined) return undefined;
+  return [claim.metadata.uid, claim.metadata.deletionTimestamp, claim.spec, claim.status];
 }
 
 function isRefused(target: StoredTarget): boolean {
@@ -109,9 +120,21 @@ export class TargetController {
     });
     const daemonSets = new Reflector({ ...child, resource: RESOURCES.daemonSets, parse: parseDaemonSet });
     const pods = new Reflector({ ...child, resource: RESOURCES.pods, parse: parsePod });
+    const claims = new Reflector({
+      ...shared,
+      resource: RESOURCES.persistentVolumeClaims,
+      parse: parseClaim,
+      onChange: (current, previous) => this.#claimChanged(current, previous),
+    });
+    const volumes = new Reflector({
+      ...shared,
+      resource: RESOURCES.persistentVolumes,
+      parse: parseVolume,
+      onChange: (current, previous) => this.#volumeChanged(current, previous),
+    });
     this.#targets = targets;
-    this.#reflectors = [targets, nodes, targetNodes, daemonSets, pods];
-    const caches = { targets, nodes, targetNodes, daemonSets, pods };
+    this.#reflectors = [targets, nodes, targetNodes, daemonSets, pods, claims, volumes];
+    const caches = { targets, nodes, targetNodes, daemonSets, pods, claims, volumes };
     this.#reconciler = new TargetReconciler(api, caches, options.settings, logger, options.targetObserver);
   }
 
@@ -155,6 +178,31 @@ export class TargetController {
     if (isDeepStrictEqual(selectionInputs(current), selectionInputs(previous))) return;
     this.#reconciler.fleet.nodesChanged();
     this.#enqueueWhere(() => true);
+  }
+
+  #claimChanged(current: StoredClaim | undefined, previous: StoredClaim | undefined): void {
+    if (isDeepStrictEqual(claimInputs(current), claimInputs(previous))) return;
+    const claim = (current ?? previous)?.metadata;
+    if (claim !== undefined) this.#enqueueUsers(claim.namespace ?? '', claim.name);
+  }
+
+  #volumeChanged(current: StoredVolume | undefined, previous: StoredVolume | undefined): void {
+    if (isDeepStrictEqual(current?.spec, previous?.spec)) return;
+    const claim = (current ?? previous)?.spec.claimRef;
+    if (claim !== undefined) this.#enqueueUsers(claim.namespace, claim.name);
+  }
+
+  /** Enqueues the targets that ask for a claim. */
+  #enqueueUsers(namespace: string, claimName: string): void {
+    this.#enqueueWhere((target) => {
+      if (target.metadata.namespace !== namespace) return false;
+      try {
+        return claimNames(this.#reconciler.fleet.specOf(target)).has(claimName);
+      } catch (error) {
+        if (error instanceof InvalidInputError) return false; // What cannot be read asks for nothing.
+        throw error;
+      }
+    });
   }
 
   #enqueueWhere(matches: (target: StoredTarget) => boolean): void {

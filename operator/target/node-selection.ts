@@ -56,6 +56,11 @@ function matchesTerm(node: ClusterNode, term: NodeSelectorTerm): boolean {
   );
 }
 
+/** Whether a node matches one of the terms, as for a pod or a volume with node affinity. */
+export function matchesAnyTerm(node: ClusterNode, terms: readonly NodeSelectorTerm[]): boolean {
+  return terms.some((term) => matchesTerm(node, term));
+}
+
 function tolerates(taint: Taint, toleration: Toleration): boolean {
   if (toleration.effect !== undefined && toleration.effect !== taint.effect) return false;
   const anyKey = toleration.key === undefined || toleration.key === '';
@@ -83,7 +88,7 @@ export function isSelected(node: ClusterNode, spec: Placement, hasPod = false): 
   const terms = spec.affinity?.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms;
   return (
     Object.entries(spec.nodeSelector).every(([key, value]) => labels[key] === value) &&
-    (terms === undefined || terms.some((term) => matchesTerm(node, term))) &&
+    (terms === undefined || matchesAnyTerm(node, terms)) &&
     toleratesAll(taints, [...DAEMON_TOLERATIONS, ...spec.tolerations])
   );
 }

@@ -21,6 +21,7 @@ import type { Verdict } from './conditions.ts';
 import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizer.ts';
 import { Fleet, type FleetCaches } from './fleet.ts';
 import { judgeTarget } from './judge.ts';
+import { type ClaimCaches, judgeClaims, type ResolvedClaims } from './judge-claims.ts';
 import { isSelected } from './node-selection.ts';
 import type { StoredTarget, StoredTargetNode } from './nvmeof-target.ts';
 import { judgeProgress } from './progress.ts';
@@ -33,7 +34,7 @@ import { buildStatus } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
 
 /** Caches that a reconcile reads. */
-export interface Caches extends FleetCaches {
+export interface Caches extends FleetCaches, ClaimCaches {
   readonly targetNodes: Cache<StoredTargetNode>;
   readonly pods: Cache<DataplanePod>;
 }
@@ -175,7 +176,10 @@ export class TargetReconciler {
       const spec = this.fleet.specOf(target);
       const nqn = this.fleet.nqnOf(target, spec);
       const nodes = this.#servingNodes(this.fleet.nodesOf(target, spec), spec, live);
-      judgeTarget(spec, nqn, nodes, this.fleet.olderThan(target), this.#settings);
+      const older = this.fleet.olderThan(target);
+      judgeTarget(spec, nqn, nodes, older, this.#settings);
+      const { namespace = '' } = target.metadata;
+      const claims = judgeClaims({ namespace, spec, nodes, pods: live.pods }, older, this.#caches);
       const metricsPort = this.fleet.assignPort(target, spec, this.#settings.portRange);
       if (metricsPort === undefined) {
         const { first, last } = this.#settings.portRange;
@@ -187,7 +191,7 @@ export class TargetReconciler {
       if (spec.paused) return await this.#reportPaused(target, nqn, live);
       const desired = { identity: identityOf(target), spec, nqn, nodes: [...nodes], metricsPort };
       await this.#children.apply(desired, live);
-      return await this.#progress(target, spec, nqn, nodes, live);
+      return await this.#progress(target, nqn, nodes, live, acceptance(spec, claims));
     } catch (error) {
       const refusal = refusalFrom(error);
       if (refusal === undefined) throw error;
@@ -198,10 +202,10 @@ export class TargetReconciler {
 
   async #progress(
     target: StoredTarget,
-    spec: NvmeofTargetSpec,
     nqn: string,
     nodes: ReadonlySet<string>,
     live: Live,
+    accepted: Verdict,
   ): Promise<number | undefined> {
     const namespace = target.metadata.namespace ?? '';
     const reports = this.#reports(nodes, live);
@@ -218,7 +222,7 @@ export class TargetReconciler {
       namespace,
       deviceResource,
     });
-    await this.#writeStatus(target, nqn, reports, { Accepted: acceptance(spec), Progressing: progress });
+    await this.#writeStatus(target, nqn, reports, { Accepted: accepted, Progressing: progress });
     return podSecurity === undefined ? undefined : POD_SECURITY_RECHECK_MS;
   }
 
@@ -343,13 +347,19 @@ export class TargetReconciler {
   }
 }
 
-function acceptance(spec: NvmeofTargetSpec): Verdict {
+function acceptance(spec: NvmeofTargetSpec, { unbound }: ResolvedClaims): Verdict {
   const volatile = spec.namespaces
     .filter(({ backend }) => backend.memory !== undefined)
     .map(({ nsid }) => nsid);
-  if (volatile.length === 0) return ACCEPTED;
-  const message = `${ACCEPTED.message}; the data of namespace ${volatile.join(', ')} is volatile (memory backend)`;
-  return { ...ACCEPTED, message };
+  const remarks = [
+    ...(volatile.length === 0
+      ? []
+      : [`the data of namespace ${volatile.join(', ')} is volatile (memory backend)`]),
+    ...(unbound.length === 0
+      ? []
+      : [`the pods wait for PersistentVolumeClaim ${unbound.join(', ')}, which has no volume yet`]),
+  ];
+  return { ...ACCEPTED, message: [ACCEPTED.message, ...remarks].join('; ') };
 }
 
 function refusalFrom(error: unknown): Refusal | undefined {

@@ -143,6 +143,25 @@ export class TestCluster {
     await this.api.mergePatch(objectPath(RESOURCES.nodes, { name }), { spec: { taints: null } });
   }
 
+  /** Makes a claim with one writer at a time. Nothing here binds claims: see {@link bindClaim}. */
+  async createClaim(namespace: string, name: string, volumeMode: 'Block' | 'Filesystem'): Promise<void> {
+    await this.api.create(listPath(RESOURCES.persistentVolumeClaims, namespace), {
+      metadata: { name },
+      spec: {
+        accessModes: ['ReadWriteOnce'],
+        volumeMode,
+        storageClassName: '',
+        resources: { requests: { storage: '1Gi' } },
+      },
+    });
+  }
+
+  /** What the controllers of volumes and of their growth would report: the claim is bound to so much. */
+  async bindClaim(namespace: string, name: string, capacity: string): Promise<void> {
+    const path = objectPath(RESOURCES.persistentVolumeClaims, { name, namespace }, 'status');
+    await this.api.mergePatch(path, { status: { phase: 'Bound', capacity: { storage: capacity } } });
+  }
+
   /** Applies a target as `kubectl apply` would. */
   async applyTarget(namespace: string, name: string, spec: unknown): Promise<AnyObject> {
     const { targets } = RESOURCES;
@@ -200,6 +219,9 @@ export class TestCluster {
         serviceAccountName: `weir-target-${targetName}`,
         automountServiceAccountToken: false,
         terminationGracePeriodSeconds: 0,
+        volumes: (daemonSet['spec'].template.spec.volumes as { persistentVolumeClaim?: object }[]).filter(
+          ({ persistentVolumeClaim }) => persistentVolumeClaim !== undefined,
+        ),
       },
     });
     await this.changePod(namespace, name, true, { running: { startedAt: '2026-11-23T08:00:00Z' } });
