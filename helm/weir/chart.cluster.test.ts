@@ -1,72 +1,28 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { KubeConfig } from '@kubernetes/client-node';
-import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parse, parseAllDocuments } from 'yaml';
-import { silentProgress } from '../../lab/progress.ts';
-import { kubernetesBinaries } from '../../lab/setup/binaries.ts';
+import { parse } from 'yaml';
 import { buildRole } from '../../operator/build/role.ts';
 import { buildRoleBinding } from '../../operator/build/role-binding.ts';
-import { objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
-import { startOperator } from '../../operator/operator.ts';
 import { parseOptions } from '../../operator/options.ts';
-import { SAMPLE_SETTINGS, sampleSpecInput } from '../../operator/testing/samples.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
 import { type AlertRule, defaultRules, readAlertFiles, testRules } from './tests/alert-rules.ts';
+import { CHART, Helm, type Manifest } from './tests/helm.ts';
 import { grantedPermissions, type RbacManifest, reviewedPermissions } from './tests/permissions.ts';
 
 const execute = promisify(execFile);
-const chart = fileURLToPath(new URL('.', import.meta.url));
 const monitors = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
 const monitoring = monitors.flatMap((kind) => ['--api-versions', `monitoring.coreos.com/v1/${kind}`]);
 
-interface Manifest {
-  kind: string;
-  metadata: { name: string; annotations?: Record<string, string>; labels?: Record<string, string> };
-  // biome-ignore lint/suspicious/noExplicitAny: manifests of every kind; expectations check their fields.
-  [field: string]: any;
-}
-
-let binaries: string;
-let home: string;
+let helm: Helm;
 beforeAll(async () => {
-  binaries = await kubernetesBinaries(silentProgress, ['helm', 'kube-apiserver', 'kubectl']);
-  home = mkdtempSync(join(tmpdir(), 'weir-helm-'));
+  helm = await Helm.open();
 });
-afterAll(() => {
-  rmSync(home, { recursive: true, force: true });
-});
+afterAll(() => helm.close());
 
-/** Runs helm with a home of its own; nothing of the machine's configuration is read. */
-async function helm(...args: string[]): Promise<string> {
-  const env = { ...process.env, HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home };
-  const { stdout } = await execute(join(binaries, 'helm'), args, {
-    env,
-    timeout: 60_000,
-    maxBuffer: 16 * 1024 * 1024,
-  });
-  return stdout;
-}
-
-async function template(...args: string[]): Promise<Manifest[]> {
-  const text = await helm(
-    'template',
-    'weir',
-    chart,
-    '--namespace',
-    'weir-system',
-    '--kube-version',
-    '1.36.0',
-    ...args,
-  );
-  return parseAllDocuments(text).flatMap((document) => (document.toJS() as Manifest | null) ?? []);
-}
+const template = (...args: string[]): Promise<Manifest[]> => helm.template(args);
 
 const find = (manifests: Manifest[], kind: string) => manifests.find((manifest) => manifest.kind === kind);
 const operatorArgs = (manifests: Manifest[]) =>
@@ -82,14 +38,14 @@ const has = (kind: string) => (manifests: Manifest[]) => find(manifests, kind) !
 
 describe('the chart', () => {
   it('passes lint', async () => {
-    expect(await helm('lint', '--strict', chart)).toContain('0 chart(s) failed');
+    expect(await helm.run('lint', '--strict', CHART)).toContain('0 chart(s) failed');
   });
 
   it('has the version of the package', async () => {
-    const { version } = JSON.parse(await readFile(join(chart, '../../package.json'), 'utf8')) as {
+    const { version } = JSON.parse(await readFile(join(CHART, '../../package.json'), 'utf8')) as {
       version: string;
     };
-    const meta = await readFile(join(chart, 'Chart.yaml'), 'utf8');
+    const meta = await readFile(join(CHART, 'Chart.yaml'), 'utf8');
     expect(meta).toContain(`\nversion: ${version}\n`);
     expect(meta).toContain(`\nappVersion: ${version}\n`);
   });
@@ -122,7 +78,7 @@ describe('the chart', () => {
     const target = { namespace: 'NAMESPACE', name: 'TARGET', uid: 'uid' };
     const dataplane = [buildRole(target, ['TARGET-NODE']), buildRoleBinding(target)];
     const granted = grantedPermissions([...(await template()), ...(dataplane as unknown as RbacManifest[])]);
-    const page = await readFile(join(chart, '../../docs/reference/permissions.md'), 'utf8');
+    const page = await readFile(join(CHART, '../../docs/reference/permissions.md'), 'utf8');
     const reviewed = reviewedPermissions(page);
     expect(granted).toEqual(reviewed.map(({ why: _, ...permission }) => permission));
     for (const { resources, why } of reviewed) expect(why.length, resources).toBeGreaterThan(5);
@@ -156,7 +112,7 @@ describe('the chart', () => {
 
   it('has alerts that Prometheus understands, and that do what their tests say', async () => {
     const spec = find(await template(...monitoring), 'PrometheusRule')?.['spec'];
-    const file = join(home, 'rules.json');
+    const file = join(helm.home, 'rules.json');
     await writeFile(file, JSON.stringify(spec));
     const promtool = await execute('promtool', ['check', 'rules', file], { timeout: 30_000 });
     expect(`${promtool.stdout}${promtool.stderr}`).toContain('SUCCESS');
@@ -360,7 +316,7 @@ describe('the chart', () => {
   });
 
   it('has no value without an effect', async () => {
-    const values = parse(await readFile(join(chart, 'values.yaml'), 'utf8')) as Record<string, unknown>;
+    const values = parse(await readFile(join(CHART, 'values.yaml'), 'utf8')) as Record<string, unknown>;
     const tested = new Set(effects.map(([path]) => path));
     const isTested = (value: unknown, path: string): boolean =>
       tested.has(path) ||
@@ -463,22 +419,17 @@ describe('the chart on a real API server', () => {
     await cluster?.stop();
   });
 
-  const kubectl = async (...args: string[]) => {
-    const argv = ['--kubeconfig', cluster.kubeconfig, ...args];
-    const { stdout } = await execute(join(binaries, 'kubectl'), argv, { timeout: 30_000 });
-    return stdout;
-  };
-  const release = (...args: string[]) =>
-    helm(...args, '--kubeconfig', cluster.kubeconfig, '--namespace', 'weir-system', '--timeout', '50s');
+  const kubectl = (...args: string[]) => helm.kubectl(cluster.kubeconfig, ...args);
+  const release = (...args: string[]) => helm.release(cluster.kubeconfig, ...args);
 
   it('installs, upgrades, and leaves the CRDs behind when uninstalled', async () => {
-    const notes = await release('install', 'weir', chart, '--create-namespace');
+    const notes = await release('install', 'weir', CHART, '--create-namespace');
     expect(notes).toContain('kubectl -n weir-system rollout status deployment/weir-operator');
     expect(notes).toContain('kubectl explain nvmeoftarget.spec');
     expect(notes).toContain('"rdma/shared"');
     expect(notes).not.toContain('WARNING');
     const values = ['--set', 'operator.replicas=1', '--set', 'dataplane.deviceAccess=Privileged'];
-    expect(await release('upgrade', 'weir', chart, ...values)).toContain(
+    expect(await release('upgrade', 'weir', CHART, ...values)).toContain(
       'WARNING: dataplane.deviceAccess is Privileged',
     );
     expect(
@@ -488,119 +439,6 @@ describe('the chart on a real API server', () => {
     expect(await kubectl('explain', 'nvmeoftarget.spec.link.holdMilliseconds')).toContain('shorter flap');
     await release('uninstall', 'weir');
     expect(await kubectl('get', 'crd', '-o', 'name')).toContain('nvmeoftargets.weir.dev');
-    await release('install', 'weir', chart);
-  });
-
-  it('lets the operator do its work with the permissions it has, and its pods theirs', async () => {
-    const token = await kubectl('-n', 'weir-system', 'create', 'token', 'weir-operator');
-    const config = new KubeConfig();
-    const { server, caData } = cluster.config.getCurrentCluster() ?? { server: '', caData: '' };
-    config.loadFromOptions({
-      clusters: [{ name: 'test', server, caData }],
-      users: [{ name: 'operator', token: token.trim() }],
-      contexts: [{ name: 'test', cluster: 'test', user: 'operator' }],
-      currentContext: 'test',
-    });
-    const stop = new AbortController();
-    const operator = await startOperator(
-      config,
-      {
-        namespace: 'weir-system',
-        metricsAddress: '127.0.0.1:0',
-        leaderElect: true,
-        logLevel: 'info',
-        dataplane: SAMPLE_SETTINGS,
-      },
-      pino({ level: 'silent' }),
-      stop.signal,
-    );
-    try {
-      await cluster.createNode('node-a');
-      await cluster.createNamespace('storage');
-      await cluster.applyTarget('storage', 'fast', sampleSpecInput());
-      await cluster.waitForCondition('storage', 'fast', 'Accepted', { status: 'True' });
-      await cluster.runPod('storage', 'fast', 'node-a');
-      await cluster.reportServing('storage', 'fast', 'node-a');
-      await cluster.waitForCondition('storage', 'fast', 'Ready', { status: 'True' });
-      const may = async (...what: string[]) =>
-        (
-          await kubectl(
-            'auth',
-            'can-i',
-            ...what,
-            '-n',
-            'storage',
-            '--as',
-            'system:serviceaccount:storage:weir-target-fast',
-          ).catch(() => 'no')
-        ).trim();
-      expect(await may('watch', 'nvmeoftargetnodes/fast-node-a')).toBe('yes');
-      expect(await may('patch', 'nvmeoftargetnodes/fast-node-a', '--subresource=status')).toBe('yes');
-      expect(await may('create', 'events')).toBe('yes');
-      expect(await may('get', 'nvmeoftargetnodes/other-node-a')).toBe('no');
-      expect(await may('patch', 'nvmeoftargetnodes/fast-node-a')).toBe('no');
-      expect(await may('get', 'secrets')).toBe('no');
-      expect(await may('list', 'pods')).toBe('no');
-      await cluster.api.delete(objectPath(RESOURCES.targets, { namespace: 'storage', name: 'fast' }));
-      await cluster.waitForCondition('storage', 'fast', 'Progressing', { reason: 'Draining' });
-      await cluster.endPod('storage', 'weir-target-fast-node-a');
-      await cluster.waitFor(
-        'the target to go',
-        async () => !(await cluster.find(RESOURCES.targets, 'fast', 'storage')),
-      );
-      const requests = await (await fetch(`http://127.0.0.1:${operator.port}/metrics`)).text();
-      expect(requests).not.toContain('code="403"');
-    } finally {
-      stop.abort();
-      await operator.ended;
-    }
-  });
-
-  it('confines a dataplane to the object of the node that its token names', async () => {
-    const object = (node: string) => ({
-      apiVersion: 'weir.dev/v1alpha1',
-      kind: 'NvmeofTargetNode',
-      metadata: { name: `fast-${node}`, namespace: 'default' },
-      spec: {
-        nodeName: node,
-        target: 'default/fast',
-        listeners: [{ name: 'storage', addressFrom: { cidr: '10.9.0.0/24' } }],
-        subsystems: [{ nqn: 'nqn.2026-11.dev.weir:fast' }],
-      },
-    });
-    const path = (node: string) =>
-      `/apis/weir.dev/v1alpha1/namespaces/default/nvmeoftargetnodes/fast-${node}`;
-    for (const node of ['node-a', 'node-b']) await cluster.api.apply(path(node), object(node), 'test');
-    const report = async (account: string, claimedNode: string | undefined, node: string) => {
-      const patch = JSON.stringify({ status: { connectedHosts: 1 } });
-      const identity = ['--as', `system:serviceaccount:default:${account}`, '--as-group', 'system:masters'];
-      const claim =
-        claimedNode === undefined
-          ? []
-          : ['--as-user-extra', `authentication.kubernetes.io/node-name=${claimedNode}`];
-      await kubectl(
-        'patch',
-        'nvtn',
-        `fast-${node}`,
-        '--subresource=status',
-        '--type=merge',
-        '-p',
-        patch,
-        ...identity,
-        ...claim,
-      );
-    };
-    await cluster.waitFor('the policy to be in force', async () => {
-      const refused = await report('weir-target-fast', 'node-a', 'node-b').then(
-        () => '',
-        (error: Error) => error.message,
-      );
-      return refused.includes('a dataplane may write the object of its own node only');
-    });
-    await report('weir-target-fast', 'node-a', 'node-a');
-    await expect(report('weir-target-fast', undefined, 'node-a')).rejects.toThrow(
-      'the token belongs to no node',
-    );
-    await report('somebody-else', undefined, 'node-b');
+    await release('install', 'weir', CHART);
   });
 });

@@ -32,7 +32,7 @@ export function buildRole(target: TargetIdentity, targetNodeNames: readonly stri
               verbs: ['patch'],
             },
           ]),
-      { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+      { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
     ],
   };
 }

@@ -33,8 +33,10 @@ export interface AnyObject {
     readonly generation?: number;
     readonly resourceVersion: string;
     readonly deletionTimestamp?: string;
+    readonly labels?: Record<string, string>;
     readonly annotations?: Record<string, string>;
     readonly finalizers?: string[];
+    readonly ownerReferences?: object[];
   };
   // biome-ignore lint/suspicious/noExplicitAny: tests read fields of every kind; expectations check them.
   readonly [field: string]: any;
@@ -92,6 +94,29 @@ export class TestCluster {
   /** Brings the API server back under the same address. */
   async startApiServer(): Promise<void> {
     this.#server = await startApiServer({ dir: this.directory });
+  }
+
+  /** A kubeconfig for whoever holds the token. */
+  configFor(token: string): KubeConfig {
+    const { server, caData } = this.config.getCurrentCluster() ?? { server: '', caData: '' };
+    const config = new KubeConfig();
+    config.loadFromOptions({
+      clusters: [{ name: 'test', server, caData }],
+      users: [{ name: 'bearer', token }],
+      contexts: [{ name: 'test', cluster: 'test', user: 'bearer' }],
+      currentContext: 'test',
+    });
+    return config;
+  }
+
+  /** A token of a ServiceAccount: bound to one of its pods as the kubelet would mount it, or to nothing. */
+  async accountToken(namespace: string, name: string, pod?: string): Promise<string> {
+    const uid = pod && (await this.find(RESOURCES.pods, pod, namespace))?.metadata.uid;
+    const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name: pod, uid };
+    const path = `${objectPath(RESOURCES.serviceAccounts, { namespace, name })}/token`;
+    const spec = pod === undefined ? {} : { boundObjectRef };
+    const answer = (await this.api.create(path, { spec })) as { status: { token: string } };
+    return answer.status.token;
   }
 
   /** Waits until `check` gives something truthy, and returns it; failures of `check` count as "not yet". */

@@ -61,3 +61,43 @@ export function reviewedPermissions(page: string): (Permission & { readonly why:
     return [{ account, where, apiGroups, resources, names, verbs, why }];
   });
 }
+
+/** As much of a rule as SelfSubjectRulesReview tells. */
+export interface ReviewedRule {
+  readonly verbs: readonly string[];
+  readonly apiGroups?: readonly string[];
+  readonly resources?: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly nonResourceURLs?: readonly string[];
+}
+
+/** Every single thing that rules allow, as `verb group/resource name`, sorted, each once. */
+export function singlePermissions(rules: readonly ReviewedRule[]): string[] {
+  const single = rules.flatMap(({ verbs, apiGroups, resources, resourceNames, nonResourceURLs }) =>
+    verbs.flatMap((verb) => [
+      ...(nonResourceURLs ?? []).map((url) => `${verb} ${url}`),
+      ...(apiGroups ?? []).flatMap((group) =>
+        (resources ?? []).flatMap((resource) =>
+          (resourceNames?.length ? resourceNames : ['any']).map(
+            (name) => `${verb} ${group === '' ? 'core' : group}/${resource} ${name}`,
+          ),
+        ),
+      ),
+    ]),
+  );
+  return [...new Set(single)].sort();
+}
+
+/** The same of rows of the page. */
+export function singlePermissionsOf(permissions: readonly Permission[]): string[] {
+  const parts = (text: string) => text.split(', ');
+  return singlePermissions(
+    permissions.map(({ verbs, apiGroups, resources, names }) => ({
+      verbs: parts(verbs),
+      apiGroups: parts(apiGroups).filter((group) => group !== ''),
+      resources: parts(resources).filter((resource) => !resource.startsWith('/')),
+      nonResourceURLs: parts(resources).filter((resource) => resource.startsWith('/')),
+      resourceNames: names === 'any' ? [] : parts(names),
+    })),
+  );
+}

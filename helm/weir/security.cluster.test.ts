@@ -1,0 +1,529 @@
+import { readFile } from 'node:fs/promises';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DATAPLANE_FIELD_MANAGER } from '../../crds/api-group.ts';
+import { ApiClient } from '../../operator/kubernetes/api-client.ts';
+import { ApiError } from '../../operator/kubernetes/api-error.ts';
+import { apiVersionOf, listPath, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
+import { type RunningOperator, startOperator } from '../../operator/operator.ts';
+import { SAMPLE_SETTINGS, sampleSpecInput } from '../../operator/testing/samples.ts';
+import { type AnyObject, TestCluster } from '../../operator/testing/test-cluster.ts';
+import { CHART, Helm, RELEASE, RELEASE_NAMESPACE } from './tests/helm.ts';
+import {
+  type ReviewedRule,
+  reviewedPermissions,
+  singlePermissions,
+  singlePermissionsOf,
+} from './tests/permissions.ts';
+
+const { targets, targetNodes } = RESOURCES;
+const NAMESPACE = 'storage';
+const DATAPLANE = 'weir-target-fast';
+const OPERATOR = 'weir-operator';
+
+let helm: Helm;
+let cluster: TestCluster;
+let operator: RunningOperator;
+const stop = new AbortController();
+const clients: ApiClient[] = [];
+
+/** The API as whoever holds the token sees it. */
+function clientFor(token: string): ApiClient {
+  const client = new ApiClient(cluster.configFor(token));
+  clients.push(client);
+  return client;
+}
+
+// The chart's operator at work with the chart's permissions: two targets on two nodes, and their pods.
+beforeAll(async () => {
+  [helm, cluster] = await Promise.all([Helm.open(), TestCluster.start({ crds: false })]);
+  await helm.release(cluster.kubeconfig, 'install', RELEASE, CHART, '--create-namespace');
+  await helm.kubectl(cluster.kubeconfig, 'wait', '--for=condition=Established', 'crd', '--all');
+  const token = await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR);
+  const options = { metricsAddress: '127.0.0.1:0', leaderElect: true, logLevel: 'info' } as const;
+  operator = await startOperator(
+    cluster.configFor(token),
+    { ...options, namespace: RELEASE_NAMESPACE, dataplane: SAMPLE_SETTINGS },
+    pino({ level: 'silent' }),
+    stop.signal,
+  );
+  for (const node of ['node-a', 'node-b']) await cluster.createNode(node);
+  await cluster.createNamespace(NAMESPACE);
+  await cluster.createNamespace('elsewhere');
+  for (const name of ['fast', 'slow']) {
+    const nqn = `nqn.2026-11.dev.weir:${name}`;
+    const cidr = name === 'fast' ? '10.9.0.0/24' : '10.9.1.0/24';
+    const namespaces = [{ nsid: 1, backend: { memory: { size: '256Mi' } } }];
+    const listeners = [{ name: 'storage', addressFrom: { cidr } }];
+    await cluster.applyTarget(
+      NAMESPACE,
+      name,
+      sampleSpecInput({ scope: 'PerNode', nqn, listeners, namespaces }),
+    );
+    await cluster.waitForCondition(NAMESPACE, name, 'Accepted', { status: 'True' });
+    for (const node of ['node-a', 'node-b']) {
+      await cluster.runPod(NAMESPACE, name, node);
+      await cluster.reportServing(NAMESPACE, name, node);
+    }
+    await cluster.waitForCondition(NAMESPACE, name, 'Ready', { status: 'True' });
+  }
+});
+afterAll(async () => {
+  for (const client of clients) client.close();
+  stop.abort();
+  await operator?.ended;
+  await cluster?.stop();
+  helm?.close();
+});
+
+describe('what the API server lets each account do', () => {
+  const NAMESPACES = [RELEASE_NAMESPACE, NAMESPACE, 'elsewhere', 'default', 'kube-system'];
+
+  /** Everything that the holder of a token may do in a namespace, by the API server's own word. */
+  async function allowed(token: string, namespace: string): Promise<string[]> {
+    const review = (await clientFor(token).create('/apis/authorization.k8s.io/v1/selfsubjectrulesreviews', {
+      spec: { namespace },
+    })) as { status: { resourceRules: ReviewedRule[]; nonResourceRules: ReviewedRule[] } };
+    return singlePermissions([...review.status.resourceRules, ...review.status.nonResourceRules]);
+  }
+
+  /** The same without what everybody may: asking what one may do, and discovery. */
+  async function granted(token: string, namespace: string): Promise<string[]> {
+    const everybody = new Set(await allowed(await cluster.accountToken('elsewhere', 'default'), namespace));
+    return (await allowed(token, namespace)).filter((permission) => !everybody.has(permission));
+  }
+
+  /** What the page says that an account may do in a namespace. */
+  async function reviewed(account: string, where: readonly string[]): Promise<string[]> {
+    const page = await readFile(new URL('../../docs/reference/permissions.md', import.meta.url), 'utf8');
+    const rows = reviewedPermissions(page).filter((row) => row.account === account);
+    const mine = rows.filter((row) => where.includes(row.where));
+    expect(rows.length).toBeGreaterThan(0);
+    return singlePermissionsOf(mine).flatMap((permission) =>
+      permission.endsWith(' TARGET-NODE')
+        ? ['fast-node-a', 'fast-node-b'].map((name) => permission.replace('TARGET-NODE', name))
+        : [permission],
+    );
+  }
+
+  beforeAll(async () => {
+    await cluster.api.create(listPath(RESOURCES.serviceAccounts, 'elsewhere'), {
+      metadata: { name: 'default' },
+    });
+  });
+
+  it.each(NAMESPACES)('is what docs/reference/permissions.md says of the operator, in %s', async (where) => {
+    const token = await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR);
+    expect(await granted(token, where)).toEqual((await reviewed(OPERATOR, ['cluster', where])).sort());
+  });
+
+  it.each(NAMESPACES)('is what docs/reference/permissions.md says of a dataplane, in %s', async (where) => {
+    const token = await cluster.accountToken(NAMESPACE, DATAPLANE, `${DATAPLANE}-node-a`);
+    const place = where === NAMESPACE ? ['NAMESPACE'] : [];
+    expect(await granted(token, where)).toEqual((await reviewed('weir-target-TARGET', place)).sort());
+  });
+
+  /** `verb group/resource/subresource name` and who may not do so, wherever it is. */
+  const FORBIDDEN: readonly (readonly [string, string, readonly string[]])[] = [
+    ['get', 'secrets', [OPERATOR, DATAPLANE]],
+    ['list', 'secrets', [OPERATOR, DATAPLANE]],
+    ['get', 'configmaps', [OPERATOR, DATAPLANE]],
+    ['create', 'pods', [OPERATOR, DATAPLANE]],
+    ['create', 'pods/exec', [OPERATOR, DATAPLANE]],
+    ['create', 'pods/attach', [OPERATOR, DATAPLANE]],
+    ['create', 'pods/portforward', [OPERATOR, DATAPLANE]],
+    ['create', 'pods/ephemeralcontainers', [OPERATOR, DATAPLANE]],
+    ['get', 'nodes/proxy', [OPERATOR, DATAPLANE]],
+    ['patch', 'nodes', [OPERATOR, DATAPLANE]],
+    ['create', 'serviceaccounts/token', [OPERATOR, DATAPLANE]],
+    ['impersonate', 'users', [OPERATOR, DATAPLANE]],
+    ['impersonate', 'serviceaccounts', [OPERATOR, DATAPLANE]],
+    ['create', 'rbac.authorization.k8s.io/clusterroles', [OPERATOR, DATAPLANE]],
+    ['create', 'rbac.authorization.k8s.io/clusterrolebindings', [OPERATOR, DATAPLANE]],
+    ['escalate', 'rbac.authorization.k8s.io/roles', [OPERATOR, DATAPLANE]],
+    ['bind', 'rbac.authorization.k8s.io/roles', [OPERATOR, DATAPLANE]],
+    ['bind', 'rbac.authorization.k8s.io/clusterroles', [OPERATOR, DATAPLANE]],
+    ['create', 'weir.dev/nvmeoftargets', [OPERATOR, DATAPLANE]],
+    ['delete', 'weir.dev/nvmeoftargets', [OPERATOR, DATAPLANE]],
+    ['deletecollection', 'weir.dev/nvmeoftargetnodes', [OPERATOR, DATAPLANE]],
+    ['deletecollection', 'pods', [OPERATOR, DATAPLANE]],
+    ['update', 'admissionregistration.k8s.io/validatingadmissionpolicies', [OPERATOR, DATAPLANE]],
+    ['delete', 'admissionregistration.k8s.io/validatingadmissionpolicybindings', [OPERATOR, DATAPLANE]],
+    ['patch', 'apiextensions.k8s.io/customresourcedefinitions', [OPERATOR, DATAPLANE]],
+    ['patch', 'weir.dev/nvmeoftargetnodes', [DATAPLANE]],
+    ['delete', 'weir.dev/nvmeoftargetnodes', [DATAPLANE]],
+    ['update', 'weir.dev/nvmeoftargetnodes/status', [DATAPLANE]],
+    ['get', 'weir.dev/nvmeoftargets', [DATAPLANE]],
+    ['list', 'pods', [DATAPLANE]],
+    ['get', 'nodes', [DATAPLANE]],
+    ['list', 'events', [DATAPLANE]],
+    ['get', 'coordination.k8s.io/leases', [DATAPLANE]],
+  ];
+  it.each(FORBIDDEN)('is not: %s %s', async (verb, what, accounts) => {
+    const [group = '', resource = '', subresource = ''] = what.includes('.')
+      ? what.split('/')
+      : ['', ...what.split('/')];
+    for (const account of accounts) {
+      const namespace = account === OPERATOR ? RELEASE_NAMESPACE : NAMESPACE;
+      const own = { user: `system:serviceaccount:${namespace}:${account}` };
+      const groups = [
+        'system:serviceaccounts',
+        `system:serviceaccounts:${namespace}`,
+        'system:authenticated',
+      ];
+      for (const where of ['', RELEASE_NAMESPACE, NAMESPACE, 'kube-system']) {
+        const resourceAttributes = { verb, group, resource, subresource, namespace: where };
+        const review = (await cluster.api.create('/apis/authorization.k8s.io/v1/subjectaccessreviews', {
+          spec: { ...own, groups, resourceAttributes },
+        })) as { status: { allowed: boolean } };
+        expect(review.status.allowed, `${account} in "${where}"`).toBe(false);
+      }
+    }
+  });
+
+  it('does not let the operator grant more than it has', async () => {
+    const api = clientFor(await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR));
+    const id = { namespace: NAMESPACE, name: 'weir-target-more' };
+    const apiVersion = 'rbac.authorization.k8s.io/v1';
+    const role = (rule: object) =>
+      api.apply(
+        objectPath(RESOURCES.roles, id),
+        { apiVersion, kind: 'Role', metadata: id, rules: [rule] },
+        'weir-operator',
+      );
+    await expect(role({ apiGroups: [''], resources: ['secrets'], verbs: ['get'] })).rejects.toThrow(
+      'attempting to grant RBAC permissions not currently held',
+    );
+    const binding = api.apply(
+      objectPath(RESOURCES.roleBindings, id),
+      {
+        apiVersion,
+        kind: 'RoleBinding',
+        metadata: id,
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+        subjects: [{ kind: 'ServiceAccount', name: OPERATOR, namespace: RELEASE_NAMESPACE }],
+      },
+      'weir-operator',
+    );
+    await expect(binding).rejects.toThrow('attempting to grant RBAC permissions not currently held');
+  });
+
+  it('was enough for all that the operator did', async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${operator.port}/metrics`)).text();
+    expect(metrics).toContain('code="200"');
+    expect(metrics).not.toContain('code="403"');
+  });
+});
+
+describe('the admission policy, against whoever has stolen the token of a dataplane', () => {
+  /** A token of the target `fast`'s pod on node-a, with the permissions that the operator gave it. */
+  let stolen: ApiClient;
+  /** Of the target `slow`'s pod on node-a, whose account somebody has made an administrator of everything. */
+  let mighty: ApiClient;
+
+  const status = { connectedHosts: 7 };
+  const statusPath = (name: string, namespace = NAMESPACE) =>
+    objectPath(targetNodes, { namespace, name }, 'status');
+  const report = (name: string, more: object = {}, namespace = NAMESPACE) => ({
+    apiVersion: apiVersionOf(targetNodes),
+    kind: targetNodes.kind,
+    metadata: { name, namespace, ...more },
+    status,
+  });
+  const apply = (api: ApiClient, name: string, namespace = NAMESPACE) =>
+    api.apply(statusPath(name, namespace), report(name, {}, namespace), DATAPLANE_FIELD_MANAGER);
+  const patch = (api: ApiClient, path: string, body: object = { status }) =>
+    api.mergePatch(`${path}?fieldManager=${DATAPLANE_FIELD_MANAGER}`, body);
+  const event = (change: object = {}) => ({
+    metadata: { name: `fast-node-a.${Math.random().toString(16).slice(2)}`, namespace: NAMESPACE },
+    eventTime: '2026-11-23T08:00:00.000000Z',
+    type: 'Warning',
+    reason: 'LinkDown',
+    action: 'Draining',
+    note: 'the link is down',
+    reportingController: 'weir.dev/dataplane',
+    reportingInstance: 'node-a',
+    regarding: {
+      apiVersion: 'weir.dev/v1alpha1',
+      kind: 'NvmeofTargetNode',
+      name: 'fast-node-a',
+      namespace: NAMESPACE,
+    },
+    ...change,
+  });
+  const read = async (name: string) =>
+    (await cluster.api.get(objectPath(targetNodes, { namespace: NAMESPACE, name }))) as AnyObject;
+  const events = listPath(RESOURCES.events, NAMESPACE);
+  const coreEvents = `/api/v1/namespaces/${NAMESPACE}/events`;
+
+  beforeAll(async () => {
+    stolen = clientFor(await cluster.accountToken(NAMESPACE, DATAPLANE, `${DATAPLANE}-node-a`));
+    mighty = clientFor(await cluster.accountToken(NAMESPACE, 'weir-target-slow', 'weir-target-slow-node-a'));
+    await cluster.api.create('/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+      metadata: { name: 'mistake' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ kind: 'ServiceAccount', name: 'weir-target-slow', namespace: NAMESPACE }],
+    });
+    const spec = (await read('slow-node-a'))['spec'];
+    const foreign = {
+      ...report('slow-node-a', {}, 'elsewhere'),
+      spec: { ...spec, target: 'elsewhere/slow' },
+    };
+    await cluster.api.create(listPath(targetNodes, 'elsewhere'), foreign);
+    for (const [what, attempt] of [
+      ['the policy', () => apply(stolen, 'fast-node-b')],
+      ['the policy on Events', () => stolen.create(events, event({ reportingInstance: 'node-b' }))],
+    ] as const) {
+      await cluster.waitFor(`${what} to be in force`, () =>
+        attempt().then(
+          () => false,
+          (error: Error) => error.message.includes('ValidatingAdmissionPolicy'),
+        ),
+      );
+    }
+  });
+
+  it('lets a dataplane report on its own node, and tell of it', async () => {
+    await apply(stolen, 'fast-node-a');
+    expect((await cluster.find(targetNodes, 'fast-node-a', NAMESPACE))?.['status']).toMatchObject(status);
+    const { metadata } = (await stolen.create(events, event())) as { metadata: { name: string } };
+    await stolen.mergePatch(objectPath(RESOURCES.events, { namespace: NAMESPACE, name: metadata.name }), {
+      series: { count: 2, lastObservedTime: '2026-11-23T08:00:10.000000Z' },
+    });
+    expect((await cluster.find(RESOURCES.events, metadata.name, NAMESPACE))?.['series'].count).toBe(2);
+  });
+
+  it('lets others write: the operator speaks for a dataplane that has ended, an administrator may mend', async () => {
+    const token = await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR);
+    await apply(clientFor(token), 'fast-node-b');
+    await patch(cluster.api, statusPath('fast-node-b'), { status: { connectedHosts: 0 } });
+  });
+
+  /** What is tried, how, and what the answer says. */
+  const attacks: readonly (readonly [string, () => Promise<unknown>, string])[] = [
+    [
+      "applying another node's status",
+      () => apply(stolen, 'fast-node-b'),
+      'this is the object of node node-b, the token belongs to node node-a',
+    ],
+    [
+      "patching another node's status",
+      () => patch(stolen, statusPath('fast-node-b')),
+      'this is the object of node node-b, the token belongs to node node-a',
+    ],
+    [
+      "only asking what would happen to another node's status",
+      () => stolen.mergePatch(`${statusPath('fast-node-b')}?dryRun=All`, { status }),
+      'this is the object of node node-b, the token belongs to node node-a',
+    ],
+    [
+      "another target's status",
+      () => apply(stolen, 'slow-node-a'),
+      'cannot patch resource "nvmeoftargetnodes/status"',
+    ],
+    [
+      'status under another field manager',
+      () => stolen.apply(statusPath('fast-node-a'), report('fast-node-a'), 'weir-operator'),
+      'writes as field manager weir-dataplane, not as "weir-operator"',
+    ],
+    [
+      'status under no field manager',
+      () => stolen.mergePatch(statusPath('fast-node-a'), { status }),
+      'a dataplane writes as field manager weir-dataplane',
+    ],
+    [
+      'replacing its status',
+      () => stolen.replace(statusPath('fast-node-a'), report('fast-node-a')),
+      'cannot update resource "nvmeoftargetnodes/status"',
+    ],
+    [
+      'its spec',
+      () =>
+        patch(stolen, objectPath(targetNodes, { namespace: NAMESPACE, name: 'fast-node-a' }), {
+          spec: { paused: true },
+        }),
+      'cannot patch resource "nvmeoftargetnodes"',
+    ],
+    [
+      'deleting its object',
+      () => stolen.delete(objectPath(targetNodes, { namespace: NAMESPACE, name: 'fast-node-a' })),
+      'cannot delete resource "nvmeoftargetnodes"',
+    ],
+    [
+      'deleting all objects',
+      () => stolen.delete(listPath(targetNodes, NAMESPACE)),
+      'cannot deletecollection resource "nvmeoftargetnodes"',
+    ],
+    ['reading all objects', () => stolen.get(listPath(targetNodes, NAMESPACE)), 'cannot list resource'],
+    [
+      'an Event of another node',
+      () => stolen.create(events, event({ reportingInstance: 'node-b' })),
+      'the node that its token belongs to',
+    ],
+    [
+      "an Event in the operator's name",
+      () => stolen.create(events, event({ reportingController: 'weir.dev/operator' })),
+      'a dataplane reports Events as weir.dev/dataplane',
+    ],
+    [
+      'an Event about a pod',
+      () =>
+        stolen.create(
+          events,
+          event({ regarding: { apiVersion: 'v1', kind: 'Pod', name: 'fast-x', namespace: NAMESPACE } }),
+        ),
+      'Events about the NvmeofTargetNodes of its own target only',
+    ],
+    [
+      'an Event about another target',
+      () => stolen.create(events, event({ regarding: { ...event().regarding, name: 'slow-node-a' } })),
+      'Events about the NvmeofTargetNodes of its own target only',
+    ],
+    [
+      'an Event of the core group',
+      () => stolen.create(coreEvents, {}),
+      'cannot create resource "events" in API group ""',
+    ],
+    [
+      'being somebody else',
+      () => impersonate({ 'impersonate-user': `system:serviceaccount:${NAMESPACE}:weir-target-slow` }),
+      'cannot impersonate',
+    ],
+    [
+      'a token for itself that names no pod',
+      () =>
+        stolen.create(
+          `${objectPath(RESOURCES.serviceAccounts, { namespace: NAMESPACE, name: DATAPLANE })}/token`,
+          { spec: {} },
+        ),
+      'cannot create resource "serviceaccounts/token"',
+    ],
+    // An administrator by mistake: the policy alone stands in the way.
+    [
+      "with every permission: another target's status",
+      () => apply(mighty, 'fast-node-a'),
+      'this one belongs to storage/fast, the token to weir-target-slow in namespace storage',
+    ],
+    [
+      "with every permission: another namespace's status",
+      () => apply(mighty, 'slow-node-a', 'elsewhere'),
+      'this one belongs to elsewhere/slow, the token to weir-target-slow in namespace storage',
+    ],
+    [
+      "with every permission: another node's status",
+      () => apply(mighty, 'slow-node-b'),
+      'this is the object of node node-b, the token belongs to node node-a',
+    ],
+    [
+      'with every permission: a spec',
+      () =>
+        patch(mighty, objectPath(targetNodes, { namespace: NAMESPACE, name: 'slow-node-a' }), {
+          spec: { paused: true },
+        }),
+      'and nothing else of weir.dev',
+    ],
+    [
+      'with every permission: a new object',
+      async () => {
+        const spec = (await read('slow-node-a'))['spec'];
+        return mighty.create(listPath(targetNodes, NAMESPACE), { ...report('slow-node-c'), spec });
+      },
+      'and nothing else of weir.dev',
+    ],
+    [
+      'with every permission: deleting an object',
+      () => mighty.delete(objectPath(targetNodes, { namespace: NAMESPACE, name: 'slow-node-a' })),
+      'and nothing else of weir.dev',
+    ],
+    [
+      'with every permission: deleting all',
+      () => mighty.delete(listPath(targetNodes, NAMESPACE)),
+      'and nothing else of weir.dev',
+    ],
+    [
+      'with every permission: a target',
+      () =>
+        patch(mighty, objectPath(targets, { namespace: NAMESPACE, name: 'fast' }), {
+          spec: { paused: true },
+        }),
+      'and nothing else of weir.dev',
+    ],
+    [
+      "with every permission: a target's status",
+      () => patch(mighty, objectPath(targets, { namespace: NAMESPACE, name: 'slow' }, 'status')),
+      'and nothing else of weir.dev',
+    ],
+    ['with every permission: deleting Events', () => mighty.delete(events), 'and nothing else of Events'],
+  ];
+
+  /** A request of the stolen token in somebody else's name. */
+  async function impersonate(headers: Record<string, string>): Promise<unknown> {
+    const config = cluster.configFor(await cluster.accountToken(NAMESPACE, DATAPLANE, `${DATAPLANE}-node-a`));
+    const user = config.getCurrentUser();
+    const asOther = new ApiClient(
+      Object.assign(config, {
+        applyToHTTPSOptions: async (options: { headers?: Record<string, string> }) => {
+          const cluster = config.getCurrentCluster();
+          Object.assign(options, { ca: Buffer.from(cluster?.caData ?? '', 'base64') });
+          options.headers = { authorization: `Bearer ${user?.token}`, ...headers };
+        },
+      }),
+    );
+    clients.push(asOther);
+    return apply(asOther, 'slow-node-a');
+  }
+
+  it.each(attacks)('refuses %s, and says why', async (_, attempt, message) => {
+    const refusal = await attempt().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(refusal).toBeInstanceOf(ApiError);
+    expect((refusal as ApiError).message).toContain(message);
+    expect(refusal).toMatchObject({ status: 403 });
+  });
+
+  it('refuses a node name that the holder of a token claims by itself', async () => {
+    const headers = {
+      'impersonate-user': `system:serviceaccount:${NAMESPACE}:${DATAPLANE}`,
+      'impersonate-extra-authentication.kubernetes.io%2fnode-name': 'node-b',
+    };
+    await expect(impersonate(headers)).rejects.toThrow('cannot impersonate');
+  });
+
+  it('lets labels, owners and finalizers alone when they come with a status', async () => {
+    const before = await read('fast-node-a');
+    const change = {
+      labels: { 'weir.dev/target': 'slow', evil: 'yes' },
+      annotations: { evil: 'yes' },
+      finalizers: ['evil/finalizer'],
+      ownerReferences: [],
+    };
+    await stolen.apply(statusPath('fast-node-a'), report('fast-node-a', change), DATAPLANE_FIELD_MANAGER);
+    await patch(stolen, statusPath('fast-node-a'), { metadata: change, spec: { paused: true }, status });
+    const after = await read('fast-node-a');
+    for (const field of ['labels', 'annotations', 'finalizers', 'ownerReferences'] as const) {
+      expect(after.metadata[field], field).toEqual(before.metadata[field]);
+    }
+    expect(after['spec']).toEqual(before['spec']);
+  });
+
+  it('refuses a token that belongs to no pod', async () => {
+    const unbound = clientFor(await cluster.accountToken(NAMESPACE, DATAPLANE));
+    await expect(apply(unbound, 'fast-node-a')).rejects.toThrow('the token belongs to no node');
+    await expect(unbound.create(events, event())).rejects.toThrow('the node that its token belongs to');
+  });
+
+  it('knows a token no more when its pod is gone', async () => {
+    const pod = 'weir-target-slow-node-b';
+    const late = clientFor(await cluster.accountToken(NAMESPACE, 'weir-target-slow', pod));
+    await cluster.endPod(NAMESPACE, pod);
+    // Not used before: an answer about a token is remembered for ten seconds.
+    await cluster.waitFor('the token to be refused', () =>
+      apply(late, 'slow-node-b').then(
+        () => false,
+        (error: ApiError) => error.status === 401,
+      ),
+    );
+  });
+});
