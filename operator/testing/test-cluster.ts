@@ -244,9 +244,9 @@ export class TestCluster {
         serviceAccountName: `weir-target-${targetName}`,
         automountServiceAccountToken: false,
         terminationGracePeriodSeconds: 0,
-        volumes: (daemonSet['spec'].template.spec.volumes as { persistentVolumeClaim?: object }[]).filter(
-          ({ persistentVolumeClaim }) => persistentVolumeClaim !== undefined,
-        ),
+        volumes: (
+          (daemonSet['spec'].template.spec.volumes ?? []) as { persistentVolumeClaim?: object }[]
+        ).filter(({ persistentVolumeClaim }) => persistentVolumeClaim !== undefined),
       },
     });
     await this.changePod(namespace, name, true, { running: { startedAt: '2026-11-23T08:00:00Z' } });
