@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import { ApiClient } from './kubernetes/api-client.ts';
+import { FencedApi } from './leader-election/fenced-api.ts';
 import { LeaderElector } from './leader-election/leader-elector.ts';
 import { ApiLeaseStore } from './leader-election/lease.ts';
 import { serveHttp } from './observability/http-server.ts';
@@ -41,8 +42,9 @@ export async function startOperator(
 ): Promise<RunningOperator> {
   const metrics = createOperatorMetrics(WATCHED_RESOURCES);
   const api = new ApiClient(config, metrics.onRequest);
+  const elector = options.leaderElect ? createElector(api, options, logger) : undefined;
   const controller = new TargetController({
-    api,
+    api: elector === undefined ? api : new FencedApi(api, () => elector.mayWrite),
     queue: new WorkQueue(metrics.queue),
     settings: options.dataplane,
     logger,
@@ -63,7 +65,10 @@ export async function startOperator(
     const stopWatching = new AbortController();
     const watching = controller.watch(stopWatching.signal);
     try {
-      return await lead(api, options, logger, controller, metrics.setLeader, signal);
+      const end = await lead(elector, logger, controller, metrics.setLeader, signal);
+      // Another replica may be at work already: what is under way here must not arrive any more.
+      if (end === 'leadership lost') api.reset();
+      return end;
     } finally {
       stopWatching.abort();
       await watching;
@@ -74,32 +79,40 @@ export async function startOperator(
   return { port, ended: runToEnd() };
 }
 
+function createElector(api: ApiClient, options: OperatorOptions, logger: Logger): LeaderElector {
+  const { namespace, leaderElectionTimes: times } = options;
+  return new LeaderElector({
+    store: new ApiLeaseStore(api, namespace, LEASE_NAME),
+    identity: `${hostname()}_${randomUUID()}`,
+    logger,
+    ...(times === undefined ? {} : { times }),
+  });
+}
+
+/** Works while this replica leads: from the moment at which it does, or at once without an elector. */
 async function lead(
-  api: ApiClient,
-  options: OperatorOptions,
+  elector: LeaderElector | undefined,
   logger: Logger,
   controller: TargetController,
   setLeader: (isLeader: boolean) => void,
   signal: AbortSignal,
 ): Promise<OperatorEnd> {
-  if (!options.leaderElect) {
+  if (elector === undefined) {
     setLeader(true);
     await controller.work(signal);
     return 'stopped';
   }
-  const elector = new LeaderElector({
-    store: new ApiLeaseStore(api, options.namespace, LEASE_NAME),
-    identity: `${hostname()}_${randomUUID()}`,
-    logger,
-  });
   if (!(await elector.acquire(signal))) return 'stopped';
   setLeader(true);
+  const lost = new AbortController();
   const holding = elector.hold(signal);
-  const working = controller.work(signal);
+  const working = controller.work(AbortSignal.any([signal, lost.signal]));
   const outcome = await Promise.race([holding, working.then(() => 'aborted' as const)]);
   setLeader(false);
-  // Another replica may be at work already: whatever is under way here must not go on.
-  if (outcome === 'lost') return 'leadership lost';
+  if (outcome === 'lost') {
+    lost.abort();
+    return 'leadership lost';
+  }
   await Promise.all([working, holding]);
   await elector
     .release()

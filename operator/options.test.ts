@@ -26,6 +26,7 @@ describe('the command line of the operator', () => {
       namespace: 'weir-system',
       metricsAddress: '0.0.0.0:8080',
       leaderElect: false,
+      leaderElectionTimes: { leaseSeconds: 15, renewDeadlineSeconds: 12, retrySeconds: 2 },
       logLevel: 'info',
       dataplane: {
         image: 'weir:1',
@@ -55,6 +56,10 @@ describe('the command line of the operator', () => {
     [['--file-directory', 'relative'], 'write an absolute path'],
     [['--file-directory', '/var/../etc'], 'write an absolute path'],
     [['--seccomp-profile', 'Localhost'], 'write RuntimeDefault, Unconfined or Localhost/PATH'],
+    [['--leader-elect-lease-duration', '15'], 'write a time like 15s'],
+    [['--leader-elect-lease-duration', '1500ms'], 'must be whole seconds'],
+    [['--leader-elect-renew-deadline', '15s'], 'must be shorter than --leader-elect-lease-duration'],
+    [['--leader-elect-retry-period', '12s'], 'must be shorter than --leader-elect-renew-deadline'],
     [['--colour'], 'unknown option'],
   ])('refuses %j with words', (argv, message) => {
     expect(complaint(...argv)).toContain(message);

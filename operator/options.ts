@@ -1,5 +1,6 @@
 /** The command line of weir-operator. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { LEADER_ELECTION_TIMES, type LeaderElectionTimes } from './leader-election/leader-elector.ts';
 import { LOG_LEVELS } from './observability/logger.ts';
 import { type DataplaneSettings, DEVICE_ACCESS_MODES, type PortRange } from './settings.ts';
 
@@ -8,6 +9,8 @@ export interface OperatorOptions {
   readonly namespace: string;
   readonly metricsAddress: string;
   readonly leaderElect: boolean;
+  /** Default: {@link LEADER_ELECTION_TIMES}. */
+  readonly leaderElectionTimes?: LeaderElectionTimes;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly dataplane: DataplaneSettings;
 }
@@ -38,6 +41,14 @@ function parseSeccompProfile(text: string): string {
   throw new InvalidArgumentError('write RuntimeDefault, Unconfined or Localhost/PATH.');
 }
 
+/** Seconds of `15s` or `500ms`. */
+function parseSeconds(text: string): number {
+  const match = /^([0-9]{1,6})(s|ms)$/.exec(text);
+  const seconds = Number(match?.[1]) / (match?.[2] === 'ms' ? 1000 : 1);
+  if (match === null || seconds === 0) throw new InvalidArgumentError('write a time like 15s or 500ms.');
+  return seconds;
+}
+
 function collect(text: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), text];
 }
@@ -46,6 +57,9 @@ interface RawOptions {
   readonly namespace: string;
   readonly metricsAddress: string;
   readonly leaderElect: boolean;
+  readonly leaderElectLeaseDuration: number;
+  readonly leaderElectRenewDeadline: number;
+  readonly leaderElectRetryPeriod: number;
   readonly logLevel: OperatorOptions['logLevel'];
   readonly dataplaneImage: string;
   readonly dataplaneImagePullPolicy: DataplaneSettings['imagePullPolicy'];
@@ -65,6 +79,24 @@ function command(): Command {
     .option('--namespace <name>', 'namespace of the leader lease', SERVICE_ACCOUNT_NAMESPACE_DEFAULT)
     .option('--metrics-address <host:port>', 'serves /metrics, /healthz and /readyz', '0.0.0.0:8080')
     .option('--leader-elect', 'work only while holding the lease; needed with more than one replica', false)
+    .option(
+      '--leader-elect-lease-duration <time>',
+      'whole seconds; others wait this long after the last renewal they saw',
+      parseSeconds,
+      LEADER_ELECTION_TIMES.leaseSeconds,
+    )
+    .option(
+      '--leader-elect-renew-deadline <time>',
+      'a leader that could not renew for this long steps down; shorter than the lease',
+      parseSeconds,
+      LEADER_ELECTION_TIMES.renewDeadlineSeconds,
+    )
+    .option(
+      '--leader-elect-retry-period <time>',
+      'from one renewal to the next; shorter than the deadline',
+      parseSeconds,
+      LEADER_ELECTION_TIMES.retrySeconds,
+    )
     .addOption(
       new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
     )
@@ -111,13 +143,37 @@ function command(): Command {
     );
 }
 
+/** Why two replicas could lead at once, or none for long, with these times. */
+function problemOf({
+  leaseSeconds,
+  renewDeadlineSeconds,
+  retrySeconds,
+}: LeaderElectionTimes): string | undefined {
+  // The Lease has whole seconds: a fraction would be lost on the way to the others.
+  if (!Number.isInteger(leaseSeconds)) return '--leader-elect-lease-duration must be whole seconds';
+  if (renewDeadlineSeconds >= leaseSeconds)
+    return '--leader-elect-renew-deadline must be shorter than --leader-elect-lease-duration';
+  if (retrySeconds >= renewDeadlineSeconds)
+    return '--leader-elect-retry-period must be shorter than --leader-elect-renew-deadline';
+  return undefined;
+}
+
 /** Reads the command line (without node and script). Ends the process on --help and on what it cannot read. */
 export function parseOptions(argv: readonly string[]): OperatorOptions {
-  const raw = command().parse(argv, { from: 'user' }).opts<RawOptions>();
+  const parser = command().parse(argv, { from: 'user' });
+  const raw = parser.opts<RawOptions>();
+  const leaderElectionTimes = {
+    leaseSeconds: raw.leaderElectLeaseDuration,
+    renewDeadlineSeconds: raw.leaderElectRenewDeadline,
+    retrySeconds: raw.leaderElectRetryPeriod,
+  };
+  const problem = problemOf(leaderElectionTimes);
+  if (problem !== undefined) parser.error(`error: ${problem}`);
   return {
     namespace: raw.namespace,
     metricsAddress: raw.metricsAddress,
     leaderElect: raw.leaderElect,
+    leaderElectionTimes,
     logLevel: raw.logLevel,
     dataplane: {
       image: raw.dataplaneImage,

@@ -26,6 +26,8 @@ export interface ApiServerOptions {
   tiedToParent?: boolean;
   /** Unix socket of the proxy through which nodes and pods are reached; without it they are dialled directly. */
   egressProxySocket?: string;
+  /** Who writes what, and when, is kept in `audit.log` of the directory: one JSON line (audit.k8s.io/v1) a request. */
+  auditWrites?: true;
   progress?: Progress;
 }
 
@@ -134,6 +136,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
       ],
       ...['--profiling=false', '--event-ttl', '24h'],
       ...egressFlags(dir, options.egressProxySocket),
+      ...(options.auditWrites === true ? auditFlags(dir) : []),
     ],
   });
   await waitFor(
@@ -199,6 +202,21 @@ function egressFlags(dir: string, socket: string | undefined): string[] {
   };
   writeFileSync(path, JSON.stringify(configuration), { mode: 0o600 });
   return ['--egress-selector-config-file', path];
+}
+
+function auditFlags(dir: string): string[] {
+  const path = join(dir, 'audit-policy.json');
+  const policy = {
+    apiVersion: 'audit.k8s.io/v1',
+    kind: 'Policy',
+    omitStages: ['RequestReceived'],
+    rules: [
+      { level: 'Metadata', verbs: ['create', 'update', 'patch', 'delete', 'deletecollection'] },
+      { level: 'None' },
+    ],
+  };
+  writeFileSync(path, JSON.stringify(policy), { mode: 0o600 });
+  return ['--audit-policy-file', path, '--audit-log-path', join(dir, 'audit.log')];
 }
 
 function isReady(port: number, authority: CertificateAuthority, client: KeyPair): Promise<boolean> {

@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import {
+  type ClientRequestArgs,
   Agent as HttpAgent,
   request as httpRequest,
   type IncomingMessage,
@@ -17,7 +18,9 @@ import {
   type RequestOptions as HttpsRequestOptions,
   request as httpsRequest,
 } from 'node:https';
+import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
+import type { Duplex } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError } from './api-error.ts';
 
@@ -65,12 +68,28 @@ export interface Api {
   watch(path: string, query: Query, signal: AbortSignal): AsyncIterable<unknown>;
 }
 
+type OnConnection = (error: Error | null, stream: Duplex) => void;
+
+/** Keeps the TCP socket of each connection of a pool in `sockets` while it is open; a TLS socket cannot be reset. */
+function recordSockets(agent: HttpAgent | HttpsAgent, sockets: Set<Socket>): void {
+  const createConnection = agent.createConnection.bind(agent);
+  agent.createConnection = (options: ClientRequestArgs, callback?: OnConnection) => {
+    const socket = connect({ host: options.host ?? 'localhost', port: Number(options.port) });
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    if (!(agent instanceof HttpsAgent)) return socket;
+    const secured: ClientRequestArgs & { socket: Socket } = { ...options, socket };
+    return createConnection(secured, callback);
+  };
+}
+
 /** {@link Api} over HTTP. */
 export class ApiClient implements Api {
   readonly #config: KubeConfig;
   readonly #observe: RequestObserver;
   #agent: HttpAgent | HttpsAgent | undefined;
   #agentKey = '';
+  readonly #sockets = new Set<Socket>();
 
   constructor(config: KubeConfig, observe: RequestObserver = () => undefined) {
     this.#config = config;
@@ -125,6 +144,15 @@ export class ApiClient implements Api {
   /** Closes idle connections; open watches end by their own signal. */
   close(): void {
     this.#agent?.destroy();
+  }
+
+  /**
+   * Ends every connection by a TCP reset: what lies unsent in this machine's buffers, behind a network that is cut,
+   * is dropped and does not arrive when the network is back. Requests under way fail.
+   */
+  reset(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    this.close();
   }
 
   async #json(call: Call): Promise<unknown> {
@@ -198,6 +226,7 @@ export class ApiClient implements Api {
               ...(servername === undefined ? {} : { servername }),
               ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }),
             });
+      recordSockets(this.#agent, this.#sockets);
       this.#agentKey = digest;
     }
     return this.#agent;

@@ -30,7 +30,7 @@ export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> 
       signal.removeEventListener('abort', finish);
       resolve();
     };
-    const timer = setTimeout(finish, milliseconds);
+    const timer = setTimeout(finish, Math.max(0, milliseconds));
     signal.addEventListener('abort', finish, { once: true });
   });
 }

@@ -90,6 +90,63 @@ describe('leader election', () => {
     expect(await second.attempt()).toBe('taken');
   });
 
+  it('is not fooled by the clock of its own node, years ahead or behind', async () => {
+    for (const skewMs of [-1e11, 1e11]) {
+      store.lease = undefined;
+      const [first, second] = [elector('a'), elector('b', skewMs)];
+      await first.attempt();
+      for (let tick = 0; tick < 20; tick += 1) {
+        expect(await second.attempt()).toBe('taken');
+        nowMs += 2000;
+        expect(await first.attempt()).toBe('held');
+      }
+      expect(await second.attempt()).toBe('taken');
+      nowMs += 15_000;
+      expect(await second.attempt()).toBe('held');
+    }
+  });
+
+  it('renews with one request, and outlives answers that take 5 s each', async () => {
+    vi.useFakeTimers();
+    const leader = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }) });
+    await leader.attempt();
+    const [read, replace] = [store.read.bind(store), store.replace.bind(store)];
+    const late = async <T>(work: () => Promise<T>): Promise<T> => {
+      await new Promise((resolve) => setTimeout(resolve, 5000));
+      return await work();
+    };
+    store.read = () => late(read);
+    store.replace = (lease, spec) => late(() => replace(lease, spec));
+    const stop = new AbortController();
+    const held = leader.hold(stop.signal);
+    for (let second = 0; second < 120; second += 1) {
+      await vi.advanceTimersByTimeAsync(1000);
+      expect([second, leader.mayWrite]).toEqual([second, true]);
+    }
+    stop.abort();
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(await held).toBe('aborted');
+  });
+
+  it('lets nothing be written any more at the deadline, even before it is noticed', async () => {
+    const first = elector('a');
+    expect(first.mayWrite).toBe(false);
+    await first.attempt();
+    nowMs += LEADER_ELECTION_TIMES.renewDeadlineSeconds * 1000 - 1;
+    expect(first.mayWrite).toBe(true);
+    nowMs += 1;
+    expect(first.isLeader && !first.mayWrite).toBe(true);
+  });
+
+  it('does not count a renewal whose answer comes after it was given up', async () => {
+    const first = elector('a');
+    const abandoned = new AbortController();
+    const attempt = first.attempt(abandoned.signal);
+    abandoned.abort();
+    expect(await attempt).toBe('failed');
+    expect(first.isLeader).toBe(false);
+  });
+
   it('lets one of two replicas win that try at the same moment', async () => {
     store.lease = { metadata: { name: 'weir-operator', resourceVersion: '0' }, spec: { holderIdentity: '' } };
     const results = await Promise.all([elector('a').attempt(), elector('b').attempt()]);
@@ -129,7 +186,7 @@ describe('leader election', () => {
     vi.useFakeTimers();
     const leader = new LeaderElector({ store, identity: 'a', logger: pino({ level: 'silent' }) });
     await leader.attempt();
-    store.read = () => new Promise(() => undefined);
+    store.replace = () => new Promise(() => undefined);
     const held = leader.hold(new AbortController().signal);
     await vi.advanceTimersByTimeAsync(LEADER_ELECTION_TIMES.leaseSeconds * 1000 - 1);
     expect(await held).toBe('lost');

@@ -3,6 +3,7 @@
  * change, never by its timestamps: clocks of nodes differ.
  */
 import type { Logger } from 'pino';
+import { isConflict } from '../kubernetes/api-error.ts';
 import { sleep } from '../kubernetes/backoff.ts';
 import { microTime } from '../kubernetes/micro-time.ts';
 import type { Lease, LeaseStore } from './lease.ts';
@@ -11,16 +12,22 @@ import type { Lease, LeaseStore } from './lease.ts';
 export interface LeaderElectionTimes {
   /** Others wait this long after the last renewal they saw. */
   readonly leaseSeconds: number;
-  /** A leader that could not renew for this long steps down. Shorter than the lease: never two at once. */
+  /**
+   * A leader writes nothing, and steps down, this long after it began its last renewal that succeeded. Shorter than
+   * the lease, which others count from later: never two at once.
+   */
   readonly renewDeadlineSeconds: number;
-  /** Pause between two attempts to acquire or renew. */
+  /** From the start of one renewal to the next. A replica that waits looks twice as often. */
   readonly retrySeconds: number;
 }
 
-/** The times that controllers of Kubernetes itself use. */
+/**
+ * Lease and renewals are those of Kubernetes' own controllers. The deadline is 2 s longer than theirs, which count it
+ * from the end of the last renewal: a leader outlives answers that take 5 s each.
+ */
 export const LEADER_ELECTION_TIMES: LeaderElectionTimes = {
   leaseSeconds: 15,
-  renewDeadlineSeconds: 10,
+  renewDeadlineSeconds: 12,
   retrySeconds: 2,
 };
 
@@ -37,6 +44,11 @@ export interface LeaderElectorOptions {
   readonly random?: () => number;
 }
 
+interface Begun {
+  readonly ms: number;
+  readonly abandoned: AbortSignal | undefined;
+}
+
 /** How one attempt went. */
 type Attempt = 'held' | 'taken' | 'failed';
 
@@ -49,6 +61,8 @@ export class LeaderElector {
   #observedAtMs = 0;
   #renewedAtMs = 0;
   #isLeader = false;
+  /** Whether the last attempt failed: what is stored may be other than what was observed. */
+  #hasFailed = false;
 
   constructor(options: LeaderElectorOptions) {
     this.#options = options;
@@ -61,22 +75,29 @@ export class LeaderElector {
     return this.#isLeader;
   }
 
+  /** Whether a write that begins now belongs to the leader: the lease is this replica's and cannot have run out. */
+  get mayWrite(): boolean {
+    return this.#isLeader && this.#remainingMs() > 0;
+  }
+
   /** Waits until this replica leads. Returns false when the signal aborts first. */
   async acquire(signal: AbortSignal): Promise<boolean> {
     while (!signal.aborted) {
-      if ((await this.attempt()) === 'held') return true;
+      if ((await this.#attemptWithin(this.#times.renewDeadlineSeconds * 1000)) === 'held') return true;
       // Jitter keeps replicas that wait for the same lease from colliding again and again.
-      const jitter = 1 + (this.#options.random ?? Math.random)() * 0.2;
-      await sleep(this.#times.retrySeconds * 1000 * jitter, signal);
+      const jitter = 0.8 + (this.#options.random ?? Math.random)() * 0.4;
+      await sleep((this.#times.retrySeconds / 2) * 1000 * jitter, signal);
     }
     return false;
   }
 
   /** Renews until leadership is lost or the signal aborts. */
   async hold(signal: AbortSignal): Promise<'lost' | 'aborted'> {
+    let startedMs = this.#monotonicMs();
     while (!signal.aborted) {
-      await sleep(this.#times.retrySeconds * 1000, signal);
+      await sleep(startedMs + this.#times.retrySeconds * 1000 - this.#monotonicMs(), signal);
       if (signal.aborted) break;
+      startedMs = this.#monotonicMs();
       const attempt = await this.#attemptWithin(this.#remainingMs());
       if (attempt === 'taken' || (attempt === 'failed' && this.#remainingMs() <= 0)) {
         this.#isLeader = false;
@@ -101,34 +122,53 @@ export class LeaderElector {
     });
   }
 
-  /** One attempt to acquire or renew. Never rejects. */
-  async attempt(): Promise<Attempt> {
-    const { store, identity, logger } = this.#options;
+  /** One attempt to acquire or renew; its outcome counts for nothing once `abandoned` aborts. Never rejects. */
+  async attempt(abandoned?: AbortSignal): Promise<Attempt> {
     // Taken before the request: the lease must not seem to hold longer than its readers believe.
-    const startedMs = this.#monotonicMs();
+    const begun: Begun = { ms: this.#monotonicMs(), abandoned };
     try {
-      const current = await store.read();
-      const now = microTime(this.#now());
-      const fresh = {
-        holderIdentity: identity,
-        leaseDurationSeconds: this.#times.leaseSeconds,
-        acquireTime: now,
-        renewTime: now,
-        leaseTransitions: 0,
-      };
-      if (current === undefined) return this.#won(await store.create(fresh), startedMs);
-      this.#observe(current);
-      const holder = current.spec?.holderIdentity ?? '';
-      if (holder === identity) {
-        return this.#won(await store.replace(current, { ...current.spec, renewTime: now }), startedMs);
-      }
-      if (holder !== '' && !this.#hasExpired(current)) return 'taken';
-      const leaseTransitions = (current.spec?.leaseTransitions ?? 0) + 1;
-      return this.#won(await store.replace(current, { ...fresh, leaseTransitions }), startedMs);
+      return (await this.#renewKnown(begun)) ?? (await this.#readAndTake(begun));
     } catch (error) {
-      logger.warn({ err: error }, 'could not acquire or renew the leader lease');
+      this.#hasFailed = true;
+      this.#options.logger.warn({ err: error }, 'could not acquire or renew the leader lease');
       return 'failed';
     }
+  }
+
+  /** Renews what this replica wrote last, in one request; undefined when that is not what is stored. */
+  async #renewKnown(begun: Begun): Promise<Attempt | undefined> {
+    const known = this.#observed;
+    if (!this.#isLeader || this.#hasFailed || known === undefined) return undefined;
+    try {
+      return this.#won(await this.#renew(known), begun);
+    } catch (error) {
+      if (isConflict(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #readAndTake(begun: Begun): Promise<Attempt> {
+    const { store, identity } = this.#options;
+    const current = await store.read();
+    const now = microTime(this.#now());
+    const fresh = {
+      holderIdentity: identity,
+      leaseDurationSeconds: this.#times.leaseSeconds,
+      acquireTime: now,
+      renewTime: now,
+      leaseTransitions: 0,
+    };
+    if (current === undefined) return this.#won(await store.create(fresh), begun);
+    this.#observe(current);
+    const holder = current.spec?.holderIdentity ?? '';
+    if (holder === identity) return this.#won(await this.#renew(current), begun);
+    if (holder !== '' && !this.#hasExpired(current)) return 'taken';
+    const leaseTransitions = (current.spec?.leaseTransitions ?? 0) + 1;
+    return this.#won(await store.replace(current, { ...fresh, leaseTransitions }), begun);
+  }
+
+  #renew(lease: Lease): Promise<Lease> {
+    return this.#options.store.replace(lease, { ...lease.spec, renewTime: microTime(this.#now()) });
   }
 
   #now(): Date {
@@ -143,7 +183,9 @@ export class LeaderElector {
   async #attemptWithin(milliseconds: number): Promise<Attempt> {
     const done = new AbortController();
     const late = sleep(Math.max(0, milliseconds), done.signal).then((): Attempt => 'failed');
-    const result = await Promise.race([this.attempt(), late]);
+    const result = await Promise.race([this.attempt(done.signal), late]);
+    // Of an attempt that hangs it is not known whether its write arrives.
+    if (result === 'failed') this.#hasFailed = true;
     done.abort();
     return result;
   }
@@ -159,9 +201,11 @@ export class LeaderElector {
     return this.#monotonicMs() >= this.#observedAtMs + seconds * 1000;
   }
 
-  #won(lease: Lease, startedMs: number): Attempt {
+  #won(lease: Lease, begun: Begun): Attempt {
+    if (begun.abandoned?.aborted === true) return 'failed';
     this.#observe(lease);
-    this.#renewedAtMs = startedMs;
+    this.#hasFailed = false;
+    this.#renewedAtMs = begun.ms;
     if (!this.#isLeader) this.#options.logger.info({ identity: this.#options.identity }, 'became leader');
     this.#isLeader = true;
     return 'held';

@@ -1,5 +1,5 @@
 /** A real API server for tests, with the CRDs, and stand-ins for what a cluster would add: nodes, pods, dataplanes. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { DATAPLANE_FIELD_MANAGER, GROUP, TARGET_LABEL } from '../../crds/api-group.ts';
 import { targetNodeName } from '../../crds/object-names.ts';
 import { type ApiServer, startApiServer } from '../../lab/control-plane/api-server.ts';
+import { writeKubeconfig } from '../../lab/control-plane/kubeconfig.ts';
 import { TEMPLATE_HASH_ANNOTATION } from '../build/daemon-set.ts';
 import { ApiClient } from '../kubernetes/api-client.ts';
 import { isNotFound } from '../kubernetes/api-error.ts';
@@ -42,6 +43,23 @@ export interface AnyObject {
   readonly [field: string]: any;
 }
 
+/** A write as the API server saw it. Times in milliseconds since the epoch. */
+export interface AuditedWrite {
+  readonly user: string;
+  readonly verb: string;
+  readonly resource: string;
+  readonly receivedMs: number;
+  readonly answeredMs: number;
+}
+
+interface AuditLine {
+  readonly user: { readonly username: string };
+  readonly verb: string;
+  readonly objectRef?: { readonly resource?: string };
+  readonly requestReceivedTimestamp: string;
+  readonly stageTimestamp: string;
+}
+
 /** See the module's comment. */
 export class TestCluster {
   readonly directory: string;
@@ -57,9 +75,10 @@ export class TestCluster {
   }
 
   /** Starts etcd and an API server on loopback and installs the CRDs, unless the test does so itself. */
-  static async start(options: { crds?: false } = {}): Promise<TestCluster> {
+  static async start(options: { crds?: false; auditWrites?: true } = {}): Promise<TestCluster> {
     const directory = mkdtempSync(join(tmpdir(), 'weir-test-'));
-    const cluster = new TestCluster(directory, await startApiServer({ dir: directory }));
+    const audit = options.auditWrites === true ? ({ auditWrites: true } as const) : {};
+    const cluster = new TestCluster(directory, await startApiServer({ dir: directory, ...audit }));
     if (options.crds === false) return cluster;
     for (const plural of [RESOURCES.targets.plural, RESOURCES.targetNodes.plural]) {
       const file = new URL(`../../crds/generated/${GROUP}_${plural}.yaml`, import.meta.url);
@@ -77,6 +96,38 @@ export class TestCluster {
   /** Path of an administrator's kubeconfig. */
   get kubeconfig(): string {
     return this.#server.kubeconfig;
+  }
+
+  /** Where the API server listens, on loopback. */
+  get port(): number {
+    return this.#server.port;
+  }
+
+  /** Writes a kubeconfig of another administrator, who may reach the server by another port, and returns its path. */
+  async kubeconfigOf(user: string, port = this.port): Promise<string> {
+    const { authority } = this.#server;
+    const path = join(this.directory, `${user}.kubeconfig`);
+    writeKubeconfig({
+      path,
+      server: `https://127.0.0.1:${port}`,
+      caCertificate: authority.certificate,
+      user,
+      client: await authority.issue(user, { commonName: user, organization: 'system:masters' }),
+    });
+    return path;
+  }
+
+  /** The writes of a user, in the order in which they were answered; of a cluster started with `auditWrites`. */
+  writesOf(user: string): AuditedWrite[] {
+    const lines = readFileSync(join(this.directory, 'audit.log'), 'utf8').split('\n');
+    // The last line may be incomplete.
+    return lines.slice(0, -1).flatMap((line) => {
+      const { verb, objectRef, ...event } = JSON.parse(line) as AuditLine;
+      if (event.user.username !== user) return [];
+      const receivedMs = Date.parse(event.requestReceivedTimestamp);
+      const answeredMs = Date.parse(event.stageTimestamp);
+      return [{ user, verb, resource: objectRef?.resource ?? '', receivedMs, answeredMs }];
+    });
   }
 
   /** Ends everything and leaves nothing behind. */
