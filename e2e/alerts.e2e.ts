@@ -9,6 +9,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { queriesOf, withEverythingChosen } from '../helm/dashboards/dashboard.ts';
+import { DASHBOARDS } from '../helm/dashboards/files.ts';
 import { planGuest } from '../lab/guests/plan.ts';
 import type { PrometheusClient } from '../lab/monitoring/prometheus.ts';
 import { OPERATOR_NAMESPACE } from './deployment.ts';
@@ -315,6 +317,31 @@ describe('alerts, Events and conditions', () => {
     await clears('WeirDrainTimedOut', local);
     await e2e.host.disconnect(STANDALONE_NQN);
     expect(await standalone.stop()).toBe(0);
+  });
+
+  it('fill every picture of the dashboards', async () => {
+    // What other tests end is seen until it is stale.
+    const empty = async () => {
+      const asked = DASHBOARDS.flatMap((dashboard) =>
+        queriesOf(dashboard).map(({ panel, expr }) => ({
+          panel: `${dashboard.title}: ${panel}`,
+          expr: withEverythingChosen(expr, dashboard, `${WINDOW_SECONDS}s`),
+        })),
+      );
+      const answers = await Promise.all(
+        asked.map(async ({ panel, expr }) => ((await prometheus.query(expr)).length === 0 ? [panel] : [])),
+      );
+      return answers.flat();
+    };
+    expect(await empty()).toEqual([]);
+    // These answer 0 also where there is nothing to count.
+    for (const name of [
+      'weir_target_listener_up',
+      'weir_target_link_up',
+      'weir_target_device_healthy',
+      'ALERTS',
+    ])
+      expect(await prometheus.query(name), name).not.toEqual([]);
   });
 
   /** A file system that can be frozen, and an interface for a device that comes late. */

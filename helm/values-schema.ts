@@ -109,6 +109,13 @@ export const valuesSchema = z
         serviceMonitor: switchSchema('A ServiceMonitor for the operator.').optional(),
         podMonitor: switchSchema('A PodMonitor for the dataplanes.').optional(),
         prometheusRule: switchSchema('The alerts.').optional(),
+        grafanaDashboards: switchSchema('The ConfigMaps are made.')
+          .extend({
+            labels: stringsSchema.optional().describe('Labels that Grafana finds dashboards by.'),
+            annotations: stringsSchema.optional().describe('Annotations, such as the folder in Grafana.'),
+          })
+          .describe('ConfigMaps with dashboards for Grafana.')
+          .optional(),
         interval: z
           .string()
           .regex(/^[0-9]+(ms|s|m)$/)
@@ -117,7 +124,7 @@ export const valuesSchema = z
         labels: stringsSchema.optional().describe('Labels that Prometheus selects by.'),
       })
       .optional()
-      .describe('Objects of the Prometheus Operator.'),
+      .describe('Prometheus and Grafana.'),
     alerts: z
       .strictObject({
         runbookBaseURL: z

@@ -8,6 +8,8 @@ import { buildRole } from '../../operator/build/role.ts';
 import { buildRoleBinding } from '../../operator/build/role-binding.ts';
 import { parseOptions } from '../../operator/options.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
+import { grafanaModel, queriesOf, withEverythingChosen } from '../dashboards/dashboard.ts';
+import { DASHBOARDS } from '../dashboards/files.ts';
 import { type AlertRule, defaultRules, readAlertFiles, testRules } from './tests/alert-rules.ts';
 import { CHART, Helm, type Manifest } from './tests/helm.ts';
 import { grantedPermissions, type RbacManifest, reviewedPermissions } from './tests/permissions.ts';
@@ -15,6 +17,8 @@ import { grantedPermissions, type RbacManifest, reviewedPermissions } from './te
 const execute = promisify(execFile);
 const monitors = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
 const monitoring = monitors.flatMap((kind) => ['--api-versions', `monitoring.coreos.com/v1/${kind}`]);
+
+const uidOf = (model: unknown): string => (model as { uid: string }).uid;
 
 let helm: Helm;
 beforeAll(async () => {
@@ -117,6 +121,25 @@ describe('the chart', () => {
     const promtool = await execute('promtool', ['check', 'rules', file], { timeout: 30_000 });
     expect(`${promtool.stdout}${promtool.stderr}`).toContain('SUCCESS');
     expect(await testRules(await rules(), [...(await readAlertFiles()).keys()])).toContain('SUCCESS');
+  });
+
+  it('has dashboards that Grafana can load, whose queries Prometheus understands', async () => {
+    const maps = (await template()).filter(({ kind }) => kind === 'ConfigMap');
+    const models = maps.flatMap(({ data }) => Object.values(data as Record<string, string>));
+    expect(models.map((text) => JSON.parse(text) as unknown)).toEqual(
+      DASHBOARDS.map(grafanaModel).toSorted((a, b) => uidOf(a).localeCompare(uidOf(b))),
+    );
+    const rules = DASHBOARDS.flatMap((dashboard) =>
+      queriesOf(dashboard).map(({ expr }, index) => ({
+        record: `query_${index}`,
+        labels: { dashboard: dashboard.uid },
+        expr: withEverythingChosen(expr, dashboard, '1m'),
+      })),
+    );
+    const file = join(helm.home, 'queries.json');
+    await writeFile(file, JSON.stringify({ groups: [{ name: 'queries', rules }] }));
+    const promtool = await execute('promtool', ['check', 'rules', file], { timeout: 30_000 });
+    expect(`${promtool.stdout}${promtool.stderr}`).toContain(`SUCCESS: ${rules.length} rules found`);
   });
 
   it('lets its alerts be changed one by one', async () => {
@@ -273,6 +296,24 @@ describe('the chart', () => {
       ['monitoring.prometheusRule.enabled=false'],
       has('PrometheusRule'),
       false,
+    ],
+    [
+      'monitoring.grafanaDashboards.enabled',
+      ['monitoring.grafanaDashboards.enabled=false'],
+      has('ConfigMap'),
+      false,
+    ],
+    [
+      'monitoring.grafanaDashboards.labels',
+      ['monitoring.grafanaDashboards.labels.dashboards=storage'],
+      (all) => find(all, 'ConfigMap')?.metadata.labels?.['dashboards'],
+      'storage',
+    ],
+    [
+      'monitoring.grafanaDashboards.annotations',
+      ['monitoring.grafanaDashboards.annotations.grafana_folder=Storage'],
+      (all) => find(all, 'ConfigMap')?.metadata.annotations,
+      { grafana_folder: 'Storage' },
     ],
     [
       'monitoring.interval',

@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { schemaFiles } from '../../crds/generate.ts';
+import { dashboardFiles } from '../../helm/dashboards/files.ts';
 import { valuesSchemaFile } from '../../helm/values-schema.ts';
 import { repositoryRoot } from '../paths.ts';
 import { metricsReference } from './metrics-reference.ts';
@@ -12,6 +13,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ...schemaFiles(),
     valuesSchemaFile(),
+    ...dashboardFiles(),
     ['docs/reference/metrics.md', await metricsReference()],
   ]);
 }
