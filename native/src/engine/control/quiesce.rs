@@ -30,7 +30,7 @@ enum Stage {
     /// Ports drain and hosts are told.
     Draining,
     /// Over.
-    Drained { completed: bool },
+    Drained,
 }
 
 /// A drain of the whole process.
@@ -40,20 +40,37 @@ pub struct Quiesce {
     deadline: Instant,
 }
 
+impl Quiesce {
+    fn new(timeout: Duration, now: Instant) -> Self {
+        let until = now + timeout / QUIETING_SHARE;
+        let not_before = (now + GRACE).min(until);
+        Self {
+            stage: Stage::Quieting { not_before, until },
+            deadline: now + timeout,
+        }
+    }
+
+    /// Takes no longer than this one, whatever it waits for.
+    fn shorten_to(&mut self, other: Self) {
+        self.deadline = self.deadline.min(other.deadline);
+        if let (Stage::Quieting { not_before, until }, Stage::Quieting { until: sooner, .. }) =
+            (&mut self.stage, other.stage)
+        {
+            *until = sooner.min(*until);
+            *not_before = sooner.min(*not_before);
+        }
+    }
+}
+
 impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// Begins to leave; ends with the event `drained`. A second call only shortens the time.
     pub fn begin_quiesce(&mut self, timeout: Duration, now: Now) {
-        let deadline = now.instant + timeout;
+        let asked = Quiesce::new(timeout, now.instant);
         if let Some(quiesce) = &mut self.quiesce {
-            quiesce.deadline = quiesce.deadline.min(deadline);
+            quiesce.shorten_to(asked);
             return;
         }
-        let until = now.instant + timeout / QUIETING_SHARE;
-        let not_before = (now.instant + GRACE).min(until);
-        self.quiesce = Some(Quiesce {
-            stage: Stage::Quieting { not_before, until },
-            deadline,
-        });
+        self.quiesce = Some(asked);
         self.model_stale = true;
         self.publish_model(now);
         self.pollers.tell_all(|| ToPoller::Quiesce);
@@ -72,19 +89,13 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// After [`Control::begin_closing`]: every poller has left, nothing is held.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.is_drained() && self.pollers.have_left()
+        self.pollers.have_left()
     }
 
     /// The drain of the whole process is over.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        matches!(
-            self.quiesce,
-            Some(Quiesce {
-                stage: Stage::Drained { .. },
-                ..
-            })
-        )
+        self.quiesce.is_some_and(|quiesce| quiesce.stage == Stage::Drained)
     }
 
     /// `Running`, `Draining` or `Drained`.
@@ -101,7 +112,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         match self.quiesce?.stage {
             Stage::Quieting { not_before, until } => Some(if self.pollers.all_quiet() { not_before } else { until }),
             Stage::Draining => Some(self.quiesce?.deadline),
-            Stage::Drained { .. } => None,
+            Stage::Drained => None,
         }
     }
 
@@ -124,9 +135,9 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                 }
                 let result = if completed { "completed" } else { "timedOut" };
                 self.journal.report(Reported::Drained { result }, now);
-                Stage::Drained { completed }
+                Stage::Drained
             }
-            Stage::Drained { .. } => {
+            Stage::Drained => {
                 if self.closing && !self.pollers.is_leaving() {
                     self.pollers.leave();
                 }

@@ -23,6 +23,7 @@ use crate::subsystem::model::Model;
 use crate::subsystem::spec::{DesiredState, PollingMode};
 
 mod management;
+mod quiesce;
 
 type SimPoller = Poller<SimProvider, HostBackend>;
 type Slots = Arc<Mutex<Vec<Option<SimPoller>>>>;

@@ -53,8 +53,8 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             let Some(handle) = self.queue_pairs.handle(slot) else {
                 continue;
             };
-            let queue_pair = &self.queue_pairs[handle];
-            if queue_pair.share == share && queue_pair.is_active() && !queue_pair.sends.is_empty() {
+            // Whether there is something to send, and whether it may be sent, is seen when it is flushed.
+            if self.queue_pairs[handle].share == share {
                 self.mark_dirty(handle);
             }
         }
