@@ -8,6 +8,8 @@ use crate::provider::ProviderError;
 /// Provider call at which a fault can be armed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FaultPoint {
+    /// `devices`.
+    ListDevices,
     /// `open_device`.
     OpenDevice,
     /// `allocate_protection_domain`.
@@ -45,6 +47,7 @@ pub enum FaultPoint {
 impl FaultPoint {
     fn operation(self) -> &'static str {
         match self {
+            Self::ListDevices => "ibv_get_device_list",
             Self::OpenDevice => "ibv_open_device",
             Self::AllocateProtectionDomain => "ibv_alloc_pd",
             Self::RegisterMemory => "ibv_reg_mr",

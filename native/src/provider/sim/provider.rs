@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::connection::QueuedEvent;
 use super::descriptor::Signal;
+use super::faults::FaultPoint;
 use super::world::{SimWorld, World};
 use crate::provider::{
     AcceptParameters, Arena, AsyncEvent, ConnectParameters, ConnectRequest, ConnectionEvent, DeviceInfo, DeviceLimits,
@@ -185,7 +186,10 @@ impl Provider for SimProvider {
     type Listener = SimListener;
 
     fn devices(&self) -> Result<Vec<DeviceInfo>, ProviderError> {
-        Ok(self.world.with(|world| world.device_list()))
+        self.world.with(|world| {
+            world.faults.check(FaultPoint::ListDevices)?;
+            Ok(world.device_list())
+        })
     }
 
     fn open_device(&self, name: &str) -> Result<SimDevice, ProviderError> {
