@@ -21,13 +21,13 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above; `Mapping` itself offers no unsynchronised access.
 unsafe impl Sync for Mapping {}
 
-impl Arena {
-    /// Maps `length` bytes (rounded up to whole pages).
-    ///
-    /// # Errors
-    /// The system's error when the mapping fails, for example out of memory.
-    pub fn allocate(length: usize) -> std::io::Result<Self> {
-        let length = length.max(1).next_multiple_of(4096);
+#[cfg(not(feature = "simulation"))]
+mod pages {
+    use std::io;
+    use std::ptr::NonNull;
+
+    /// `length` bytes, a multiple of 4096.
+    pub(super) fn map(length: usize) -> io::Result<NonNull<u8>> {
         // SAFETY: an anonymous private mapping with no address wish has no preconditions.
         let base = unsafe {
             libc::mmap(
@@ -40,9 +40,53 @@ impl Arena {
             )
         };
         if base == libc::MAP_FAILED {
-            return Err(std::io::Error::last_os_error());
+            return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast()).expect("mmap without MAP_FIXED never returns null");
+        Ok(NonNull::new(base.cast()).expect("mmap without MAP_FIXED never returns null"))
+    }
+
+    /// # Safety
+    /// They were mapped here with this length, and nobody uses them any more.
+    pub(super) unsafe fn unmap(base: NonNull<u8>, length: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::munmap(base.as_ptr().cast(), length) };
+    }
+}
+
+/// The same from the allocator, for simulations, which have to be able to copy everything the engine consists of.
+#[cfg(feature = "simulation")]
+mod pages {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::io;
+    use std::ptr::NonNull;
+
+    fn layout(length: usize) -> io::Result<Layout> {
+        Layout::from_size_align(length, 4096).map_err(|_| io::ErrorKind::OutOfMemory.into())
+    }
+
+    pub(super) fn map(length: usize) -> io::Result<NonNull<u8>> {
+        // SAFETY: an arena has at least one page.
+        let base = unsafe { alloc_zeroed(layout(length)?) };
+        NonNull::new(base).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// # Safety
+    /// They were mapped here with this length, and nobody uses them any more.
+    pub(super) unsafe fn unmap(base: NonNull<u8>, length: usize) {
+        let layout = layout(length).expect("it was one before");
+        // SAFETY: the caller's promise.
+        unsafe { dealloc(base.as_ptr(), layout) };
+    }
+}
+
+impl Arena {
+    /// Maps `length` bytes (rounded up to whole pages).
+    ///
+    /// # Errors
+    /// The system's error when the mapping fails, for example out of memory.
+    pub fn allocate(length: usize) -> std::io::Result<Self> {
+        let length = length.max(1).next_multiple_of(4096);
+        let base = pages::map(length)?;
         Ok(Self {
             mapping: Arc::new(Mapping { base, length }),
         })
@@ -84,6 +128,6 @@ impl Arena {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: base and length are those of our own mapping, and no handle is left.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
+        unsafe { pages::unmap(self.base, self.length) };
     }
 }

@@ -2,7 +2,7 @@
 //! the link and time. Each can be given its turn.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ const ADDRESS: &str = "10.9.0.1";
 const PORT: u16 = 4420;
 const SUBSYSTEM_NQN: &str = "nqn.2026-11.dev.weir:scope";
 const MAILBOX_ROOM: usize = 64;
+/// About as long is the text of a state.
+const TEXT_BYTES: usize = 32 << 10;
 /// Lines kept of what happened.
 const LOG_LINES: usize = 400;
 /// Turns of everybody that are shown of what follows a state.
@@ -86,9 +88,9 @@ pub enum Choice {
     /// The host looks at what arrived and does the next thing.
     Host,
     /// One of the things on the wire or in the device happens.
-    Wire(usize),
+    Wire(u8),
     /// One of the I/Os in the volume is carried out and completes.
-    Volume(usize),
+    Volume(u8),
     /// The link goes down, or comes up.
     Link,
     /// Time passes up to the next moment somebody waits for.
@@ -122,7 +124,6 @@ pub struct Machine {
     log: Option<VecDeque<String>>,
     /// Choices made, where they are to be made again.
     way: Option<Vec<Choice>>,
-    text: String,
 }
 
 impl Machine {
@@ -184,7 +185,6 @@ impl Machine {
             poller_deadline: None,
             log: None,
             way: None,
-            text: String::new(),
         };
         machine.apply();
         machine
@@ -227,14 +227,15 @@ impl Machine {
     }
 
     /// Things on the wire and in the device that can happen now.
-    pub fn wire_choices(&self) -> usize {
+    pub fn wire_choices(&self) -> u8 {
         let all = self.world.choices();
-        if self.freedom.wire { all } else { all.min(1) }
+        let choices = if self.freedom.wire { all } else { all.min(1) };
+        u8::try_from(choices).expect("the scope is small")
     }
 
     /// I/Os in the volume that can complete now.
-    pub fn volume_choices(&self) -> usize {
-        self.storage.pending()
+    pub fn volume_choices(&self) -> u8 {
+        u8::try_from(self.storage.pending()).expect("the scope is small")
     }
 
     /// The link can change now.
@@ -261,6 +262,11 @@ impl Machine {
         Some(next)
     }
 
+    /// Somebody waits for a moment.
+    pub fn somebody_waits(&self) -> bool {
+        self.moments().into_iter().flatten().next().is_some()
+    }
+
     /// Somebody waits for a moment that is not here yet.
     pub fn time_can_pass(&self) -> bool {
         self.moments().into_iter().flatten().any(|at| at > self.now())
@@ -271,8 +277,8 @@ impl Machine {
         self.way.iter_mut().for_each(|way| way.push(choice));
         if self.log.is_some() {
             let line = match choice {
-                Choice::Wire(index) if self.freedom.wire => format!("wire: {}", self.world.choice(index)),
-                Choice::Volume(index) => format!("volume: {}", self.storage.shown(index)),
+                Choice::Wire(index) if self.freedom.wire => format!("wire: {}", self.world.choice(index.into())),
+                Choice::Volume(index) => format!("volume: {}", self.storage.shown(index.into())),
                 other => format!("{other:?}"),
             };
             self.note(line);
@@ -281,11 +287,11 @@ impl Machine {
             Choice::Control => self.step_control(),
             Choice::Poller => self.step_poller(),
             Choice::Host => self.step_host(),
-            Choice::Wire(index) if self.freedom.wire => self.world.choose(index),
+            Choice::Wire(index) if self.freedom.wire => self.world.choose(index.into()),
             Choice::Wire(_) => {
                 self.world.step();
             }
-            Choice::Volume(index) => self.storage.complete(index),
+            Choice::Volume(index) => self.storage.complete(index.into()),
             Choice::Link => self.change_link(),
             Choice::Time => {
                 let next = self.moments().into_iter().flatten().filter(|at| *at > self.now()).min();
@@ -362,24 +368,20 @@ impl Machine {
     }
 
     /// Everything that decides what can happen next, as text.
-    pub fn describe(&mut self) -> &str {
-        self.text.clear();
-        let text = &mut self.text;
-        let shown = write!(text, "Control {:?} ", self.control)
-            .and_then(|()| write!(text, "{:?} ", *locked(&self.poller.poller)))
-            .and_then(|()| self.world.describe(text))
-            .and_then(|()| write!(text, " {:?} ", self.links))
-            .and_then(|()| self.storage.describe(text))
-            .and_then(|()| write!(text, " {:?} {} {}", self.host, self.link_up, self.flaps_left));
-        shown.expect("text");
-        &self.text
+    pub fn describe(&self, text: &mut dyn fmt::Write) -> fmt::Result {
+        write!(text, "Control {:?} ", self.control)?;
+        write!(text, "{:?} ", *locked(&self.poller.poller))?;
+        self.world.describe(text)?;
+        write!(text, " {:?} ", self.links)?;
+        self.storage.describe(text)?;
+        write!(text, " {:?} {} {}", self.host, self.link_up, self.flaps_left)
     }
 
     /// See [`fingerprint`].
-    pub fn fingerprint(&mut self) -> u64 {
-        let now = self.moment().instant;
-        self.describe();
-        fingerprint(&self.text, now)
+    pub fn fingerprint(&self) -> u64 {
+        let mut text = String::with_capacity(TEXT_BYTES);
+        self.describe(&mut text).expect("a string has room");
+        fingerprint(&text, self.moment().instant)
     }
 
     /// The port serves and the host is connected and done.

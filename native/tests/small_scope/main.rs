@@ -14,14 +14,18 @@ mod support;
 
 mod explore;
 mod fingerprint;
+mod found;
+mod heap;
 mod host;
 mod machine;
+mod search;
 mod storage;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use explore::{Figures, Scope};
+use explore::Scope;
+use found::Figures;
 use host::Script;
 use machine::{Freedom, Machine};
 use weir_core::simulation::deliberate_fault::{self, DeliberateFault};
@@ -29,6 +33,9 @@ use weir_core::simulation::deliberate_fault::{self, DeliberateFault};
 /// Faults that are built in on purpose, one after the other: an exploration that does not find them proves nothing.
 const FAULTS_TO_BE_FOUND: [DeliberateFault; 2] =
     [DeliberateFault::DisconnectWhileDown, DeliberateFault::ResumeForgotten];
+
+#[global_allocator]
+static ALLOCATOR: heap::Allocator = heap::Allocator;
 
 const HELP: &str = "\
 options:
