@@ -161,6 +161,16 @@ export const PORT_PHASES = [
   'Failed',
 ] as const;
 
+/** Outages that are remembered of a listener: Events are gone after an hour, and the night is longer. */
+const OUTAGES_MAX = 16;
+
+const outageStatusSchema = z.object({
+  startTime: timestampSchema.describe('When the link went down, or what else began it.'),
+  endTime: timestampSchema.optional().describe('When the port served again; absent while it does not.'),
+  reason: z.string().max(256).describe('What began it.'),
+  message: z.string().max(1024).optional().describe('What began it, for people.'),
+});
+
 const listenerStatusSchema = z.object({
   name: dnsLabelSchema.describe('Name of the listener.'),
   address: z.string().max(45).optional().describe('Address that is served, once known.'),
@@ -195,6 +205,14 @@ const listenerStatusSchema = z.object({
     })
     .optional()
     .describe('Drains since the dataplane started.'),
+  outages: z
+    .array(outageStatusSchema)
+    .max(OUTAGES_MAX)
+    .meta({ 'x-kubernetes-list-type': 'atomic' })
+    .optional()
+    .describe(
+      `The last ${OUTAGES_MAX} times in which no host could be served, newest first; a flap that link.holdMilliseconds rode through is none.`,
+    ),
 });
 
 const namespaceStatusSchema = z.object({

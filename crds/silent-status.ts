@@ -18,7 +18,7 @@ export interface Silence {
 
 /**
  * The status that nobody stands for any more: every condition `Unknown`, every port and namespace too, no hosts. What
- * does not change when a process ends stays: addresses, devices, UUIDs.
+ * does not change when a process ends stays: addresses, devices, UUIDs, past outages.
  */
 export function silentStatus(
   last: NvmeofTargetNodeStatus | undefined,
@@ -42,7 +42,7 @@ export function silentStatus(
         message,
       } satisfies Condition;
     }),
-    listeners: (last?.listeners ?? []).map(({ name, address, port, device, netdev }) => ({
+    listeners: (last?.listeners ?? []).map(({ name, address, port, device, netdev, outages }) => ({
       name,
       ...(address === undefined ? {} : { address }),
       ...(port === undefined ? {} : { port }),
@@ -52,6 +52,7 @@ export function silentStatus(
       epoch: 0,
       memoryRegions: 0,
       reason,
+      ...(outages === undefined ? {} : { outages }),
     })),
     namespaces: (last?.namespaces ?? []).map(({ subsystem, nsid, uuid, sizeBytes, volatile }) => ({
       subsystem,

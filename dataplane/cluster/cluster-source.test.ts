@@ -83,6 +83,40 @@ describe('weir-dataplane in a cluster', () => {
     expect(condition('Accepted')?.status).toBe('True');
   });
 
+  it('tells the last outages of a listener, those of former processes too', async () => {
+    const { core, put, status, settle } = setUp();
+    const old = {
+      startTime: '2026-11-23T02:00:00.000Z',
+      endTime: '2026-11-23T02:00:04.000Z',
+      reason: 'LinkDown',
+    };
+    const unknown = {
+      type: 'Ready',
+      status: 'Unknown',
+      lastTransitionTime: '2026-11-23T09:59:00Z',
+      reason: 'Stopped',
+      message: '',
+    };
+    const listeners = [{ name: 'storage', phase: 'Unknown', outages: [old] }];
+    put(3, sampleSpecInput, { status: { conditions: [unknown], listeners } });
+    await settle();
+    const began = { startTime: '2026-11-23T09:59:00Z', reason: 'DataplaneRestarted' };
+    expect(status().listeners?.[0]?.outages).toEqual([began, old]);
+    core.emit({
+      type: 'portPhase',
+      timeMs: Date.parse('2026-11-23T10:00:05Z'),
+      listener: 'storage',
+      from: 'Arming',
+      to: 'Serving',
+      epoch: 1,
+      reason: '',
+      message: '',
+    });
+    await settle();
+    const ended = { ...began, endTime: '2026-11-23T10:00:05.000Z' };
+    expect(status().listeners?.[0]?.outages).toEqual([ended, old]);
+  });
+
   it("passes on the core's refusal", async () => {
     const { core, put, condition, settle } = setUp();
     core.refusal = new CoreError('InvalidSpec', 'subsystems[0].namespaces: too many');

@@ -20,6 +20,7 @@ import type { FollowedSource, Source } from '../source.ts';
 import { ClusterUnavailableError } from './cluster-unavailable-error.ts';
 import type { Refusal } from './conditions.ts';
 import { EventReporter } from './event-reporter.ts';
+import { OutageHistory, type ReportedStatus } from './outage-history.ts';
 import { buildFarewell, buildStatus, type StatusInput } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
 
@@ -34,7 +35,8 @@ export interface ClusterSourceOptions {
 /** An NvmeofTargetNode as it is read; the spec is checked when it is served. */
 export interface TargetNodeObject extends KubernetesObject {
   readonly spec: unknown;
-  readonly conditions: readonly Condition[];
+  /** As it was reported last, by this process or another. */
+  readonly status: ReportedStatus;
   /** `status.startTime`: which process reported last; absent when none stands for the status. */
   readonly startTime: string | undefined;
 }
@@ -65,6 +67,7 @@ class FollowedNode implements FollowedSource {
   readonly #logger: Logger;
   readonly #status: StatusWriter;
   readonly #events: EventReporter;
+  readonly #outages = new OutageHistory();
   readonly #stopped = new AbortController();
   readonly #startTime = new Date(Date.now() - process.uptime() * 1000);
   #farewell: Silence | undefined;
@@ -92,7 +95,10 @@ class FollowedNode implements FollowedSource {
       logger,
     );
     this.#events = new EventReporter(api, options, logger);
-    core.onEvent((event) => this.#events.observe(event));
+    core.onEvent((event) => {
+      this.#events.observe(event);
+      this.#outages.observe(event);
+    });
   }
 
   start(): FollowedSource {
@@ -131,7 +137,8 @@ class FollowedNode implements FollowedSource {
       return;
     }
     if (before?.metadata.uid !== object.metadata.uid) {
-      this.#conditions = object.conditions;
+      this.#conditions = object.status.conditions ?? [];
+      this.#outages.restore(object.status, this.#startTime);
       this.#judged = undefined;
       this.#status.forget();
     }
@@ -187,6 +194,7 @@ class FollowedNode implements FollowedSource {
       version: this.#version,
       startTime: this.#startTime,
       previous: this.#conditions,
+      outagesOf: (listener) => this.#outages.of(listener),
       now: new Date(),
     };
     const status = this.#farewell === undefined ? buildStatus(input) : buildFarewell(input, this.#farewell);
@@ -213,12 +221,12 @@ class FollowedNode implements FollowedSource {
 function parseTargetNode(raw: unknown): TargetNodeObject {
   const object = raw as KubernetesObject & {
     spec?: unknown;
-    status?: { conditions?: Condition[]; startTime?: string };
+    status?: ReportedStatus & { startTime?: string };
   };
   return {
     metadata: object.metadata,
     spec: object.spec,
-    conditions: object.status?.conditions ?? [],
+    status: object.status ?? {},
     startTime: object.status?.startTime,
   };
 }

@@ -67,6 +67,7 @@ function flappingStatus(phase: 'Holding' | 'Serving', flaps: number): NvmeofTarg
     version: '0.1.0',
     startTime: new Date(1_790_000_000_000),
     previous: [],
+    outagesOf: () => [],
     now: new Date(1_790_000_000_000),
   });
 }

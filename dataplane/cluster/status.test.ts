@@ -16,6 +16,7 @@ function status(stats: Partial<CoreStats>, changes: Partial<StatusInput> = {}) {
     version: '0.1.0',
     startTime: now,
     previous: [],
+    outagesOf: () => [],
     now,
     ...changes,
   });

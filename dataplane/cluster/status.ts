@@ -4,6 +4,7 @@ import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
 import { type Silence, silentStatus } from '../../crds/silent-status.ts';
 import type { CoreStats, ListenerStats, NamespaceStats } from '../core/stats.ts';
 import { judgeConditions, type Refusal } from './conditions.ts';
+import type { Outage } from './outage-history.ts';
 
 /** Hosts that a status names; `connectedHosts` counts them all. The schema's bound. */
 const statusHostsMax = 64;
@@ -26,6 +27,8 @@ export interface StatusInput {
   startTime: Date;
   /** Conditions as last written: a condition that stays the same keeps its transition time. */
   previous: readonly Condition[];
+  /** The last outages of a listener, newest first. */
+  outagesOf: (listener: string) => readonly Outage[];
   now: Date;
 }
 
@@ -37,7 +40,7 @@ export function buildStatus(input: StatusInput): NvmeofTargetNodeStatus {
     version: input.version,
     startTime: wholeSeconds(input.startTime.getTime()),
     conditions: buildConditions(input),
-    listeners: stats.listeners.map(listenerStatus),
+    listeners: stats.listeners.map((listener) => listenerStatus(listener, input.outagesOf(listener.name))),
     namespaces: stats.namespaces.map(namespaceStatus),
     connectedHosts: stats.hostsTotal,
     hosts: hostStatuses(stats),
@@ -75,7 +78,10 @@ function buildConditions(input: StatusInput): Condition[] {
   });
 }
 
-function listenerStatus(listener: ListenerStats): NonNullable<NvmeofTargetNodeStatus['listeners']>[number] {
+function listenerStatus(
+  listener: ListenerStats,
+  outages: readonly Outage[],
+): NonNullable<NvmeofTargetNodeStatus['listeners']>[number] {
   return {
     name: listener.name,
     ...(listener.address === null ? {} : { address: listener.address }),
@@ -91,6 +97,7 @@ function listenerStatus(listener: ListenerStats): NonNullable<NvmeofTargetNodeSt
     memoryRegions: listener.memoryRegions,
     linkTransitions: listener.linkTransitions,
     drains: listener.drains,
+    ...(outages.length === 0 ? {} : { outages: [...outages] }),
   };
 }
 

@@ -104,6 +104,14 @@ describe("the operator's word in the place of a dataplane", () => {
     expect(unreachable).toMatchObject({ connectedHosts: 1, hosts: [{ controllerID: 1 }] });
   });
 
+  it('forgets no past outage', () => {
+    const outages = [
+      { startTime: '2026-11-23T02:00:00Z', endTime: '2026-11-23T02:00:04Z', reason: 'LinkDown' },
+    ];
+    const listeners = (reported.listeners ?? []).map((listener) => ({ ...listener, outages }));
+    expect(silentStatus({ ...reported, listeners }, why, 5, now).listeners?.[0]?.outages).toEqual(outages);
+  });
+
   it('is said once, and again only with other words', () => {
     expect(needsSilencing(reported, why)).toBe(true);
     expect(needsSilencing(undefined, why)).toBe(true);
