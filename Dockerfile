@@ -31,6 +31,7 @@ WORKDIR /build
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund --loglevel=error
 COPY tsconfig.json tsconfig.build.json ./
+COPY cli cli
 COPY crds crds
 COPY operator operator
 COPY dataplane dataplane

@@ -4,7 +4,7 @@ const second = 1000;
 const minute = 60 * second;
 
 /** The folders with TypeScript tests beside their source. */
-const sources = '{crds,operator,dataplane,lab,scripts,helm,e2e}';
+const sources = '{cli,crds,operator,dataplane,lab,scripts,helm,e2e}';
 
 export default defineConfig({
   test: {

@@ -85,7 +85,7 @@ async function showRecord(path: MainPath, steps: Steps): Promise<void> {
     for (const line of (await cluster.kubectl(args)).trimEnd().split('\n')) steps.note(`  ${line}`);
   };
   await show(['get', 'nvt,nvtn', ...inNamespace]);
-  await show(['get', 'events', ...inNamespace, '--sort-by=.metadata.creationTimestamp']);
+  for (const command of ['status', 'hosts', 'history']) await show(['weir', command, ...inNamespace]);
   const scrape = await scrapeTarget(path, NODE);
   for (const direction of ['down', 'up']) {
     const count = scrape.sum('weir_target_link_transitions_total', { direction });

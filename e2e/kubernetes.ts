@@ -1,6 +1,11 @@
 /** kubectl and helm against the lab's cluster, as a user would type them. */
+import { delimiter } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+
+/** Where kubectl finds its plugin `weir`. */
+const BIN = fileURLToPath(new URL('../bin', import.meta.url));
 
 /** Where the tools and the cluster are. */
 export interface ClusterAccess {
@@ -88,7 +93,7 @@ export class Cluster {
     options: { input?: string; timeoutSeconds?: number },
   ): Promise<string> {
     const result = await execa(binary, args, {
-      env: { KUBECONFIG: this.#access.kubeconfig },
+      env: { KUBECONFIG: this.#access.kubeconfig, PATH: [BIN, process.env['PATH']].join(delimiter) },
       timeout: (options.timeoutSeconds ?? 60) * 1000,
       reject: false,
       ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),

@@ -10,6 +10,7 @@ import {
 import type { Silence } from '../../crds/silent-status.ts';
 import { formatProblems, problemsOf } from '../../crds/validation.ts';
 import { type Api, ApiClient } from '../../operator/kubernetes/api-client.ts';
+import { namesCluster } from '../../operator/kubernetes/kubeconfig.ts';
 import type { KubernetesObject } from '../../operator/kubernetes/object.ts';
 import { Reflector } from '../../operator/kubernetes/reflector.ts';
 import { apiVersionOf, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
@@ -234,9 +235,7 @@ function parseTargetNode(raw: unknown): TargetNodeObject {
 function clusterApi(): Api {
   const config = new KubeConfig();
   config.loadFromDefault();
-  const cluster = config.getCurrentCluster();
-  // What client-node falls back to when it finds neither a pod's credentials nor a kubeconfig.
-  if (cluster === null || cluster.server === 'http://localhost:8080') {
+  if (!namesCluster(config)) {
     throw new ClusterUnavailableError(
       'no cluster: neither the credentials of a pod nor a kubeconfig were found; to serve without a cluster use --config',
     );
