@@ -1,4 +1,10 @@
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { RequestListener, Server, ServerResponse } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
+import {
+  createEndpointServer,
+  type EndpointProtection,
+  guardMetrics,
+} from '../operator/observability/endpoint-server.ts';
 import type { Health } from './health.ts';
 
 /** Where metrics and probes are served. */
@@ -44,17 +50,30 @@ export function parseMetricsAddress(text: string): MetricsAddress {
   return { host: host === '' ? '::' : host, port };
 }
 
-/** Starts to serve. @throws {MetricsAddressError} if the address cannot be listened on. */
-export async function startHttpServer(address: MetricsAddress, content: HttpContent): Promise<Server> {
-  const server = createServer((request, response) => {
+/**
+ * Starts to serve.
+ *
+ * @param onReload told when the certificate was read anew: what is wrong with it, if something is.
+ * @throws {MetricsAddressError} if the address cannot be listened on.
+ * @throws {TlsFilesError} if the certificate cannot be used.
+ */
+export async function startHttpServer(
+  address: MetricsAddress,
+  content: HttpContent,
+  protection: EndpointProtection = {},
+  onReload: (problem: string | undefined) => void = () => undefined,
+): Promise<Server | TlsServer> {
+  const serveMetrics = (response: ServerResponse) =>
+    content.metrics().then(
+      ({ contentType, text }) => answer(response, 200, text, { 'content-type': contentType }),
+      (error: unknown) => answer(response, 500, `${error instanceof Error ? error.message : 'failed'}\n`),
+    );
+  const listener: RequestListener = (request, response) => {
     const path = (request.url ?? '').split('?', 1)[0];
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       answer(response, 405, 'only GET and HEAD are served here\n', { allow: 'GET, HEAD' });
     } else if (path === '/metrics') {
-      content.metrics().then(
-        ({ contentType, text }) => answer(response, 200, text, { 'content-type': contentType }),
-        (error: unknown) => answer(response, 500, `${error instanceof Error ? error.message : 'failed'}\n`),
-      );
+      void guardMetrics(protection.access, request, response, () => void serveMetrics(response));
     } else if (path === '/healthz') {
       answerHealth(response, content.liveness());
     } else if (path === '/readyz') {
@@ -62,7 +81,8 @@ export async function startHttpServer(address: MetricsAddress, content: HttpCont
     } else {
       answer(response, 404, 'there are /metrics, /healthz and /readyz here\n');
     }
-  });
+  };
+  const server = createEndpointServer(protection.tlsDirectory, listener, onReload);
   server.requestTimeout = requestTimeoutMilliseconds;
   server.headersTimeout = requestTimeoutMilliseconds;
   server.maxConnections = connectionsMax;

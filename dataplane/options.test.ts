@@ -19,6 +19,7 @@ describe('the command line', () => {
     expect(parse(['--config', 'target.yaml']).options).toEqual({
       source: { kind: 'file', path: 'target.yaml' },
       metricsAddress: { host: '127.0.0.1', port: 9810 },
+      metricsAuthentication: false,
       coreLibrary: '/opt/weir/dist/native/libweir_core.so',
       logLevel: 'info',
       drainTimeoutSeconds: undefined,

@@ -14,6 +14,10 @@ export type SourceOptions =
 export interface Options {
   source: SourceOptions;
   metricsAddress: MetricsAddress;
+  /** /metrics only for accounts of the cluster that may get it. */
+  metricsAuthentication: boolean;
+  /** Directory with `tls.crt` and `tls.key` for the endpoints; without: plain HTTP. */
+  metricsTlsDirectory: string | undefined;
   coreLibrary: string;
   logLevel: LogLevel;
   /** Where the core leaves notes for the next process; without, no device is made anew. */
@@ -59,6 +63,15 @@ export function parseOptions(
         .default(parseMetricsAddress('127.0.0.1:9810'), '127.0.0.1:9810')
         .argParser(metricsAddress),
     )
+    .option(
+      '--metrics-authentication',
+      'in a cluster: /metrics only for accounts that may get the nonResourceURL /metrics',
+      false,
+    )
+    .option(
+      '--metrics-tls-directory <directory>',
+      'HTTPS with its tls.crt and tls.key, read anew when they change',
+    )
     .addOption(
       new Option('--core-library <file>', 'the native core; also WEIR_CORE_LIBRARY').default(
         environment['WEIR_CORE_LIBRARY'] || join(rootDirectory, 'dist/native/libweir_core.so'),
@@ -85,6 +98,8 @@ export function parseOptions(
     return {
       source: sourceOf(flags, environment, program),
       metricsAddress: flags.metricsAddress,
+      metricsAuthentication: flags.metricsAuthentication,
+      metricsTlsDirectory: flags.metricsTlsDirectory,
       coreLibrary: flags.coreLibrary,
       logLevel: flags.logLevel,
       stateDirectory: flags.stateDirectory,
@@ -101,6 +116,8 @@ interface Flags {
   namespace?: string;
   name?: string;
   metricsAddress: MetricsAddress;
+  metricsAuthentication: boolean;
+  metricsTlsDirectory?: string;
   coreLibrary: string;
   logLevel: LogLevel;
   stateDirectory?: string;
@@ -116,6 +133,9 @@ function sourceOf(
   if (config !== undefined) {
     if (namespace !== undefined || name !== undefined) {
       program.error('error: --config serves without a cluster: give either it or --namespace and --name');
+    }
+    if (flags.metricsAuthentication) {
+      program.error('error: --metrics-authentication asks a cluster, and --config serves without one');
     }
     return { kind: 'file', path: config };
   }

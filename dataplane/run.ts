@@ -1,8 +1,11 @@
 /** One run of the program, from its command line to its exit code. */
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { TlsFilesError } from '../operator/observability/endpoint-server.ts';
+import type { ScrapeAccess } from '../operator/observability/scrape-access.ts';
 import { ClusterUnavailableError } from './cluster/cluster-unavailable-error.ts';
 import type { Core } from './core/core.ts';
 import { CoreError } from './core/errors.ts';
@@ -31,7 +34,7 @@ export interface Surroundings {
   /** Ends the process at once. */
   exitNow(code: number): void;
   /** Told when probes are served; tests learn the port. */
-  onListening?(server: Server): void;
+  onListening?(server: Server | TlsServer): void;
 }
 
 /**
@@ -96,10 +99,18 @@ async function serve(
   core.onEvent(({ known }) => {
     if (known?.type === 'fatal') coreExit.resolve(known);
   });
-  let server: Server | undefined;
+  let server: Server | TlsServer | undefined;
   try {
     const dataplane = new Dataplane(core, logger, identity, version);
-    server = await startHttpServer(options.metricsAddress, dataplane);
+    server = await startHttpServer(
+      options.metricsAddress,
+      dataplane,
+      { tlsDirectory: options.metricsTlsDirectory, access: await openScrapeAccess(options) },
+      (problem) =>
+        problem === undefined
+          ? logger.info('the certificate of the endpoints was read anew')
+          : logger.error({ problem }, 'the former certificate of the endpoints is kept'),
+    );
     surroundings.onListening?.(server);
     const followed = source.start(dataplane, core, logger);
     logger.info({ version, metricsAddress: options.metricsAddress }, 'serving');
@@ -145,6 +156,12 @@ async function openSource(options: SourceOptions, version: string): Promise<Sour
   return clusterSource(options, version);
 }
 
+async function openScrapeAccess(options: Options): Promise<ScrapeAccess | undefined> {
+  if (!options.metricsAuthentication) return undefined;
+  const { clusterScrapeAccess } = await import('./cluster/cluster-source.ts');
+  return clusterScrapeAccess();
+}
+
 function readVersion(rootDirectory: string): string {
   const text = readFileSync(join(rootDirectory, 'package.json'), 'utf8');
   const { version } = JSON.parse(text) as { version: string };
@@ -153,7 +170,7 @@ function readVersion(rootDirectory: string): string {
 
 /** The exit code of an error that the person who runs the program can mend; `undefined` for all others. */
 function userErrorCode(error: unknown): number | undefined {
-  if (error instanceof ConfigFileError) return exitCodes.configuration;
+  if (error instanceof ConfigFileError || error instanceof TlsFilesError) return exitCodes.configuration;
   if (error instanceof MetricsAddressError || error instanceof ClusterUnavailableError) {
     return exitCodes.unavailable;
   }

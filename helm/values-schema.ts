@@ -83,6 +83,7 @@ export const valuesSchema = z
           .optional()
           .describe('Seccomp profile of the containers.'),
         logLevel: logLevelSchema.optional(),
+        priorityClassName: z.string().optional().describe('Priority class of pods whose target names none.'),
         portRange: z
           .strictObject({
             first: portSchema.describe('First port.'),
@@ -104,6 +105,31 @@ export const valuesSchema = z
       .optional()
       .describe('The CRDs.'),
     admissionPolicy: switchSchema('Each dataplane may write the object of its own node only.').optional(),
+    metrics: z
+      .strictObject({
+        authentication: switchSchema('Metrics are for accounts that may get /metrics.').optional(),
+        tls: z
+          .strictObject({
+            secretName: z.string().max(253).optional().describe('Secret with tls.crt, tls.key and ca.crt.'),
+            serverName: z.string().max(253).optional().describe('Name in the certificate.'),
+          })
+          .optional()
+          .describe('HTTPS for the endpoints.'),
+      })
+      .optional()
+      .describe('How metrics are protected.'),
+    networkPolicy: z
+      .strictObject({
+        enabled: z.boolean().optional().describe("A NetworkPolicy confines the operator's pods."),
+        metricsFrom: z.array(z.looseObject({})).optional().describe('Who may read its metrics.'),
+        apiServerPorts: z
+          .array(z.int().min(1).max(65535))
+          .min(1)
+          .optional()
+          .describe('Ports of the API server.'),
+      })
+      .optional()
+      .describe("The operator's network."),
     monitoring: z
       .strictObject({
         serviceMonitor: switchSchema('A ServiceMonitor for the operator.').optional(),
@@ -122,6 +148,13 @@ export const valuesSchema = z
           .optional()
           .describe('Time between two scrapes.'),
         labels: stringsSchema.optional().describe('Labels that Prometheus selects by.'),
+        bearerTokenSecret: z
+          .strictObject({
+            name: z.string().max(253).optional().describe('Name of the Secret.'),
+            key: z.string().min(1).optional().describe('Key of the token in it.'),
+          })
+          .optional()
+          .describe('The token that Prometheus shows.'),
       })
       .optional()
       .describe('Prometheus and Grafana.'),

@@ -1,6 +1,7 @@
 /** The operator as a whole: watches, leader election, workers, endpoints; from start to orderly end. */
 import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
 import { hostname } from 'node:os';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
@@ -10,6 +11,7 @@ import { LeaderElector } from './leader-election/leader-elector.ts';
 import { ApiLeaseStore } from './leader-election/lease.ts';
 import { serveHttp } from './observability/http-server.ts';
 import { createOperatorMetrics } from './observability/metrics.ts';
+import { askCluster, ScrapeAccess } from './observability/scrape-access.ts';
 import type { OperatorOptions } from './options.ts';
 import { TargetController, WATCHED_RESOURCES } from './target/controller.ts';
 import { WorkQueue } from './work-queue/work-queue.ts';
@@ -28,7 +30,7 @@ export interface RunningOperator {
   readonly ended: Promise<OperatorEnd>;
 }
 
-function closeServer(server: Server): Promise<void> {
+function closeServer(server: Server | TlsServer): Promise<void> {
   server.closeAllConnections();
   return new Promise((resolve) => server.close(() => resolve()));
 }
@@ -54,6 +56,12 @@ export async function startOperator(
   });
   const { server, port } = await serveHttp({
     address: options.metricsAddress,
+    tlsDirectory: options.metricsTlsDirectory,
+    access: options.dataplane.metricsAuthentication ? new ScrapeAccess(askCluster(config)) : undefined,
+    onReload: (problem) =>
+      problem === undefined
+        ? logger.info('the certificate of the endpoints was read anew')
+        : logger.error({ problem }, 'the former certificate of the endpoints is kept'),
     registry: metrics.registry,
     healthy: () => undefined,
     // A replica that waits for the lease is ready: its caches are warm and it can take over at once.

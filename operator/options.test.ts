@@ -25,6 +25,7 @@ describe('the command line of the operator', () => {
     expect(parseOptions(['--dataplane-image', 'weir:1'])).toEqual({
       namespace: 'weir-system',
       metricsAddress: '0.0.0.0:8080',
+      metricsTlsDirectory: undefined,
       leaderElect: false,
       leaderElectionTimes: { leaseSeconds: 15, renewDeadlineSeconds: 12, retrySeconds: 2 },
       logLevel: 'info',
@@ -32,6 +33,9 @@ describe('the command line of the operator', () => {
         image: 'weir:1',
         imagePullPolicy: 'IfNotPresent',
         imagePullSecrets: [],
+        priorityClassName: undefined,
+        metricsAuthentication: false,
+        metricsTlsSecret: undefined,
         deviceAccess: 'DevicePlugin',
         deviceResource: 'rdma/shared',
         seccompProfile: 'RuntimeDefault',
@@ -46,6 +50,20 @@ describe('the command line of the operator', () => {
   it('takes directories one by one', () => {
     const argv = ['--dataplane-image', 'w', '--file-directory', '/a', '--file-directory', '/b'];
     expect(parseOptions(argv).dataplane.fileDirectories).toEqual(['/a', '/b']);
+  });
+
+  it('protects metrics here and there with one option', () => {
+    const argv = [
+      '--metrics-authentication',
+      '--metrics-tls-directory',
+      '/tls',
+      '--dataplane-metrics-tls-secret',
+      's',
+    ];
+    expect(parseOptions(['--dataplane-image', 'w', ...argv])).toMatchObject({
+      metricsTlsDirectory: '/tls',
+      dataplane: { metricsAuthentication: true, metricsTlsSecret: 's' },
+    });
   });
 
   it.each([

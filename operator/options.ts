@@ -8,6 +8,8 @@ import { type DataplaneSettings, DEVICE_ACCESS_MODES, type PortRange } from './s
 export interface OperatorOptions {
   readonly namespace: string;
   readonly metricsAddress: string;
+  /** Directory with `tls.crt` and `tls.key` for the endpoints; without: plain HTTP. */
+  readonly metricsTlsDirectory?: string | undefined;
   readonly leaderElect: boolean;
   /** Default: {@link LEADER_ELECTION_TIMES}. */
   readonly leaderElectionTimes?: LeaderElectionTimes;
@@ -56,6 +58,8 @@ function collect(text: string, previous: readonly string[] | undefined): string[
 interface RawOptions {
   readonly namespace: string;
   readonly metricsAddress: string;
+  readonly metricsAuthentication: boolean;
+  readonly metricsTlsDirectory?: string;
   readonly leaderElect: boolean;
   readonly leaderElectLeaseDuration: number;
   readonly leaderElectRenewDeadline: number;
@@ -64,6 +68,8 @@ interface RawOptions {
   readonly dataplaneImage: string;
   readonly dataplaneImagePullPolicy: DataplaneSettings['imagePullPolicy'];
   readonly dataplaneImagePullSecret?: string[];
+  readonly dataplaneMetricsTlsSecret?: string;
+  readonly dataplanePriorityClass?: string;
   readonly dataplaneLogLevel: DataplaneSettings['logLevel'];
   readonly deviceAccess: DataplaneSettings['deviceAccess'];
   readonly deviceResource: string;
@@ -78,6 +84,15 @@ function command(): Command {
     .description('Runs NvmeofTargets: a dataplane pod on each selected node, and their state in the status.')
     .option('--namespace <name>', 'namespace of the leader lease', SERVICE_ACCOUNT_NAMESPACE_DEFAULT)
     .option('--metrics-address <host:port>', 'serves /metrics, /healthz and /readyz', '0.0.0.0:8080')
+    .option(
+      '--metrics-authentication',
+      '/metrics, here and of the dataplanes, only for accounts that may get the nonResourceURL /metrics',
+      false,
+    )
+    .option(
+      '--metrics-tls-directory <directory>',
+      'HTTPS with its tls.crt and tls.key, read anew when they change',
+    )
     .option('--leader-elect', 'work only while holding the lease; needed with more than one replica', false)
     .option(
       '--leader-elect-lease-duration <time>',
@@ -111,6 +126,11 @@ function command(): Command {
       'secrets for pulling it, in the namespace of the target',
       collect,
     )
+    .option(
+      '--dataplane-metrics-tls-secret <name>',
+      'secret with tls.crt and tls.key for their metrics, in the namespace of the target',
+    )
+    .option('--dataplane-priority-class <name>', 'priority class of those whose target names none')
     .addOption(
       new Option('--dataplane-log-level <level>', 'their log level').choices(LOG_LEVELS).default('info'),
     )
@@ -172,6 +192,7 @@ export function parseOptions(argv: readonly string[]): OperatorOptions {
   return {
     namespace: raw.namespace,
     metricsAddress: raw.metricsAddress,
+    metricsTlsDirectory: raw.metricsTlsDirectory,
     leaderElect: raw.leaderElect,
     leaderElectionTimes,
     logLevel: raw.logLevel,
@@ -179,6 +200,9 @@ export function parseOptions(argv: readonly string[]): OperatorOptions {
       image: raw.dataplaneImage,
       imagePullPolicy: raw.dataplaneImagePullPolicy,
       imagePullSecrets: raw.dataplaneImagePullSecret ?? [],
+      priorityClassName: raw.dataplanePriorityClass,
+      metricsAuthentication: raw.metricsAuthentication,
+      metricsTlsSecret: raw.dataplaneMetricsTlsSecret,
       deviceAccess: raw.deviceAccess,
       deviceResource: raw.deviceResource,
       seccompProfile: raw.seccompProfile,

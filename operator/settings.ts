@@ -23,6 +23,12 @@ export interface DataplaneSettings {
   readonly image: string;
   readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
   readonly imagePullSecrets: readonly string[];
+  /** Priority class of pods whose target names none; undefined: the cluster's default. */
+  readonly priorityClassName: string | undefined;
+  /** /metrics, of the operator too, asks for a token: see observability/scrape-access.ts. */
+  readonly metricsAuthentication: boolean;
+  /** Name of a Secret of the target's namespace with `tls.crt` and `tls.key` for metrics; undefined: plain HTTP. */
+  readonly metricsTlsSecret: string | undefined;
   readonly deviceAccess: DeviceAccessMode;
   /** Extended resource of the device plugin, for `DevicePlugin`. */
   readonly deviceResource: string;

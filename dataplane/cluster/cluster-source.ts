@@ -14,6 +14,7 @@ import { namesCluster } from '../../operator/kubernetes/kubeconfig.ts';
 import type { KubernetesObject } from '../../operator/kubernetes/object.ts';
 import { Reflector } from '../../operator/kubernetes/reflector.ts';
 import { apiVersionOf, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
+import { askCluster, ScrapeAccess } from '../../operator/observability/scrape-access.ts';
 import type { Core } from '../core/core.ts';
 import { CoreError } from '../core/errors.ts';
 import type { Dataplane } from '../dataplane.ts';
@@ -232,7 +233,12 @@ function parseTargetNode(raw: unknown): TargetNodeObject {
   };
 }
 
-function clusterApi(): Api {
+/**
+ * The cluster of the pod or of the kubeconfig.
+ *
+ * @throws {ClusterUnavailableError}
+ */
+function clusterConfig(): KubeConfig {
   const config = new KubeConfig();
   config.loadFromDefault();
   if (!namesCluster(config)) {
@@ -240,5 +246,18 @@ function clusterApi(): Api {
       'no cluster: neither the credentials of a pod nor a kubeconfig were found; to serve without a cluster use --config',
     );
   }
-  return new ApiClient(config);
+  return config;
+}
+
+function clusterApi(): Api {
+  return new ApiClient(clusterConfig());
+}
+
+/**
+ * Who may read this process's metrics, by the word of the cluster.
+ *
+ * @throws {ClusterUnavailableError}
+ */
+export function clusterScrapeAccess(): ScrapeAccess {
+  return new ScrapeAccess(askCluster(clusterConfig()));
 }

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
+import { watchFile } from '../../operator/system/watch-file.ts';
 import type { Dataplane } from '../dataplane.ts';
 import type { DesiredState } from '../desired-state.ts';
 import type { Source } from '../source.ts';
 import { parseConfig, readConfigText } from './config-file.ts';
-import { watchFile } from './watch-file.ts';
 
 /**
  * Desired states from a file, standalone mode: read now, and again whenever it changes. A changed file that cannot

@@ -38,6 +38,12 @@ const podSpec = (manifests: Manifest[]): Part => find(manifests, 'Deployment')?.
 const container = (manifests: Manifest[]): Part => podSpec(manifests).containers[0];
 const operatorImage = (manifests: Manifest[]): unknown => container(manifests).image;
 const dataplane = (manifests: Manifest[]) => parseOptions(operatorArgs(manifests)).dataplane;
+/** Endpoints of the ServiceMonitor and of the PodMonitor. */
+const endpoints = (manifests: Manifest[]): Part[] => [
+  find(manifests, 'ServiceMonitor')?.['spec'].endpoints[0],
+  find(manifests, 'PodMonitor')?.['spec'].podMetricsEndpoints[0],
+];
+const OPERATOR_LABELS = { 'app.kubernetes.io/name': 'weir-operator', 'app.kubernetes.io/instance': 'weir' };
 const has = (kind: string) => (manifests: Manifest[]) => find(manifests, kind) !== undefined;
 
 describe('the chart', () => {
@@ -282,6 +288,100 @@ describe('the chart', () => {
       (all) => dataplane(all).deviceDirectories,
       ['/dev/disk'],
     ],
+    [
+      'dataplane.priorityClassName',
+      ['dataplane.priorityClassName=storage'],
+      (all) => dataplane(all).priorityClassName,
+      'storage',
+    ],
+    [
+      'metrics.authentication.enabled',
+      [
+        'metrics.authentication.enabled=true',
+        'metrics.tls.secretName=tls',
+        'monitoring.bearerTokenSecret.name=token',
+      ],
+      (all) => [
+        dataplane(all).metricsAuthentication,
+        all.find(({ metadata }) => metadata.name.endsWith('-metrics-reader'))?.['rules'],
+      ],
+      [true, [{ nonResourceURLs: ['/metrics'], verbs: ['get'] }]],
+    ],
+    [
+      'metrics.tls.secretName',
+      ['metrics.tls.secretName=tls'],
+      (all) => [
+        parseOptions(operatorArgs(all)).metricsTlsDirectory,
+        container(all).volumeMounts,
+        podSpec(all).volumes,
+        ['startupProbe', 'livenessProbe', 'readinessProbe'].map(
+          (name) => container(all)[name].httpGet.scheme,
+        ),
+        dataplane(all).metricsTlsSecret,
+        endpoints(all).map(({ scheme, tlsConfig }) => [scheme, tlsConfig]),
+      ],
+      [
+        '/etc/weir/metrics-tls',
+        [{ name: 'metrics-tls', mountPath: '/etc/weir/metrics-tls', readOnly: true }],
+        [{ name: 'metrics-tls', secret: { secretName: 'tls' } }],
+        ['HTTPS', 'HTTPS', 'HTTPS'],
+        'tls',
+        Array.from({ length: 2 }, () => [
+          'https',
+          {
+            ca: { secret: { name: 'tls', key: 'ca.crt' } },
+            serverName: 'weir-operator-metrics.weir-system.svc',
+          },
+        ]),
+      ],
+    ],
+    [
+      'metrics.tls.serverName',
+      ['metrics.tls.secretName=tls', 'metrics.tls.serverName=weir.example'],
+      (all) => endpoints(all).map(({ tlsConfig }) => tlsConfig?.serverName),
+      ['weir.example', 'weir.example'],
+    ],
+    [
+      'monitoring.bearerTokenSecret',
+      [
+        'metrics.authentication.enabled=true',
+        'metrics.tls.secretName=tls',
+        'monitoring.bearerTokenSecret.name=prometheus',
+        'monitoring.bearerTokenSecret.key=t',
+      ],
+      (all) => endpoints(all).map(({ authorization }) => authorization),
+      Array.from({ length: 2 }, () => ({ credentials: { name: 'prometheus', key: 't' } })),
+    ],
+    [
+      'networkPolicy.enabled',
+      ['networkPolicy.enabled=true'],
+      (all) => find(all, 'NetworkPolicy')?.['spec'],
+      {
+        podSelector: { matchLabels: OPERATOR_LABELS },
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: [{ ports: [{ port: 'metrics', protocol: 'TCP' }] }],
+        egress: [
+          {
+            ports: [
+              { port: 443, protocol: 'TCP' },
+              { port: 6443, protocol: 'TCP' },
+            ],
+          },
+        ],
+      },
+    ],
+    [
+      'networkPolicy.metricsFrom',
+      ['networkPolicy.enabled=true', 'networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus'],
+      (all) => find(all, 'NetworkPolicy')?.['spec'].ingress[0].from,
+      [{ podSelector: { matchLabels: { app: 'prometheus' } } }],
+    ],
+    [
+      'networkPolicy.apiServerPorts',
+      ['networkPolicy.enabled=true', 'networkPolicy.apiServerPorts={8443}'],
+      (all) => find(all, 'NetworkPolicy')?.['spec'].egress[0].ports,
+      [{ port: 8443, protocol: 'TCP' }],
+    ],
     ['crds.install', ['crds.install=false'], has('CustomResourceDefinition'), false],
     ['admissionPolicy.enabled', ['admissionPolicy.enabled=false'], has('ValidatingAdmissionPolicy'), false],
     [
@@ -424,6 +524,12 @@ describe('the chart', () => {
     });
   });
 
+  it('refuses metrics behind tokens while Prometheus has none', async () => {
+    const values = ['--set', 'metrics.authentication.enabled=true,metrics.tls.secretName=tls'];
+    await expect(template(...monitoring, ...values)).rejects.toThrow('monitoring.bearerTokenSecret.name');
+    expect(find(await template(...values), 'Deployment')).toBeDefined();
+  });
+
   it('refuses a window for an alert that looks at the present only', async () => {
     await expect(rules('--set', 'alerts.rules.WeirLinkDown.window=5m')).rejects.toThrow(
       'WeirLinkDown.window',
@@ -434,6 +540,8 @@ describe('the chart', () => {
     ['dataplane.deviceAccess=Sometimes', 'deviceAccess'],
     ['operator.replicas=-1', 'replicas'],
     ['operator.replica=2', 'replica'],
+    ['metrics.authentication.enabled=true', 'metrics.authentication.enabled needs metrics.tls.secretName'],
+    ['networkPolicy.apiServerPorts={}', 'apiServerPorts'],
     ['image.pullPolicy=Perhaps', 'pullPolicy'],
     ['image.digest=sha256:short', 'digest'],
     ['dataplane.seccompProfile=Localhost', 'seccompProfile'],

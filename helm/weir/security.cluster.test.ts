@@ -34,16 +34,30 @@ function clientFor(token: string): ApiClient {
   return client;
 }
 
+/** A request for the operator's metrics. */
+const scrape = (token?: string) =>
+  fetch(`http://127.0.0.1:${operator.port}/metrics`, {
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+  });
+
 // The chart's operator at work with the chart's permissions: two targets on two nodes, and their pods.
 beforeAll(async () => {
   [helm, cluster] = await Promise.all([Helm.open(), TestCluster.start({ crds: false })]);
-  await helm.release(cluster.kubeconfig, 'install', RELEASE, CHART, '--create-namespace');
+  const secured = [
+    'metrics.authentication.enabled=true,metrics.tls.secretName=tls',
+    'networkPolicy.enabled=true,monitoring.bearerTokenSecret.name=token',
+  ].flatMap((values) => ['--set', values]);
+  await helm.release(cluster.kubeconfig, 'install', RELEASE, CHART, '--create-namespace', ...secured);
   await helm.kubectl(cluster.kubeconfig, 'wait', '--for=condition=Established', 'crd', '--all');
   const token = await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR);
   const options = { metricsAddress: '127.0.0.1:0', leaderElect: true, logLevel: 'info' } as const;
   operator = await startOperator(
     cluster.configFor(token),
-    { ...options, namespace: RELEASE_NAMESPACE, dataplane: SAMPLE_SETTINGS },
+    {
+      ...options,
+      namespace: RELEASE_NAMESPACE,
+      dataplane: { ...SAMPLE_SETTINGS, metricsAuthentication: true },
+    },
     pino({ level: 'silent' }),
     stop.signal,
   );
@@ -74,6 +88,47 @@ afterAll(async () => {
   await operator?.ended;
   await cluster?.stop();
   helm?.close();
+});
+
+describe('metrics behind authentication', () => {
+  beforeAll(async () => {
+    for (const name of ['prometheus', 'stranger']) {
+      await cluster.api.create(listPath(RESOURCES.serviceAccounts, NAMESPACE), { metadata: { name } });
+    }
+    await cluster.api.create('/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+      metadata: { name: 'prometheus' },
+      roleRef: {
+        apiGroup: 'rbac.authorization.k8s.io',
+        kind: 'ClusterRole',
+        name: `${OPERATOR}-${RELEASE_NAMESPACE}-metrics-reader`,
+      },
+      subjects: [{ kind: 'ServiceAccount', name: 'prometheus', namespace: NAMESPACE }],
+    });
+  });
+
+  it('are for accounts that are bound to the role of the chart', async () => {
+    const token = await cluster.accountToken(NAMESPACE, 'prometheus');
+    await cluster.waitFor('the binding to be known', async () => (await scrape(token)).status === 200);
+    expect(await (await scrape(token)).text()).toContain('leader_election_master_status');
+  });
+
+  const refused: readonly (readonly [string, () => Promise<string | undefined>, number, string])[] = [
+    ['of an account that is not bound', () => cluster.accountToken(NAMESPACE, 'stranger'), 403, 'bind it to'],
+    ['of a dataplane', () => cluster.accountToken(NAMESPACE, DATAPLANE), 403, 'bind it to'],
+    ['that nobody signed', async () => 'eyJhbGciOiJub25lIn0.e30.', 401, 'does not know this token'],
+    ['that is missing', async () => undefined, 401, 'send Authorization: Bearer TOKEN'],
+  ];
+  it.each(refused)('are refused for a token %s', async (_, token, status, message) => {
+    const answer = await scrape(await token());
+    expect(answer.status).toBe(status);
+    expect(await answer.text()).toContain(message);
+  });
+
+  it('leave probes open', async () => {
+    for (const path of ['healthz', 'readyz']) {
+      expect((await fetch(`http://127.0.0.1:${operator.port}/${path}`)).status).toBe(200);
+    }
+  });
 });
 
 describe('what the API server lets each account do', () => {
@@ -209,7 +264,7 @@ describe('what the API server lets each account do', () => {
   });
 
   it('was enough for all that the operator did', async () => {
-    const metrics = await (await fetch(`http://127.0.0.1:${operator.port}/metrics`)).text();
+    const metrics = await (await scrape(await cluster.accountToken(NAMESPACE, 'prometheus'))).text();
     expect(metrics).toContain('code="200"');
     expect(metrics).not.toContain('code="403"');
   });

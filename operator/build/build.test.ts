@@ -11,11 +11,16 @@ import { buildTargetNode } from './target-node.ts';
 const target = { namespace: 'storage', name: 'fast', uid: 'uid-fast' };
 const ids = { first: 1, last: 511 };
 
+interface Probe {
+  httpGet: { scheme?: string };
+}
+
 interface PodTemplate {
   metadata: { labels: Record<string, string>; annotations: Record<string, string> };
   spec: {
     hostNetwork: boolean;
     terminationGracePeriodSeconds: number;
+    priorityClassName?: string;
     containers: [
       {
         args: string[];
@@ -25,6 +30,9 @@ interface PodTemplate {
         volumeDevices?: { devicePath: string; name: string }[];
         resources: { requests: Record<string, string>; limits: Record<string, string> };
         ports: { containerPort: number }[];
+        livenessProbe: Probe;
+        readinessProbe: Probe;
+        startupProbe: Probe;
       },
     ];
     volumes: {
@@ -181,6 +189,30 @@ describe("a dataplane's pod", () => {
       const grace = template({ link: { drainTimeoutSeconds } }).spec.terminationGracePeriodSeconds;
       expect(grace).toBeGreaterThan(drainTimeoutSeconds);
     }
+  });
+
+  it('has the priority of its target, else that of the settings', () => {
+    expect(template().spec.priorityClassName).toBe('system-node-critical');
+    expect(template({ priorityClassName: 'mine' }).spec.priorityClassName).toBe('mine');
+    expect('priorityClassName' in template({}, { priorityClassName: undefined }).spec).toBe(false);
+  });
+
+  it('serves its endpoints over HTTPS with the certificate of a Secret, and asks for tokens, if so set', () => {
+    const open = template().spec;
+    expect(open.containers[0].args.join(' ')).not.toContain('--metrics-tls');
+    expect(open.containers[0].args).not.toContain('--metrics-authentication');
+    expect(open.containers[0].livenessProbe.httpGet.scheme).toBeUndefined();
+    const { containers, volumes } = template(
+      {},
+      { metricsTlsSecret: 'tls', metricsAuthentication: true },
+    ).spec;
+    const [{ args, volumeMounts, livenessProbe, readinessProbe, startupProbe }] = containers;
+    expect(args).toContain('--metrics-authentication');
+    const directory = args[args.indexOf('--metrics-tls-directory') + 1];
+    const mount = volumeMounts.find(({ mountPath }) => mountPath === directory);
+    expect(volumes.find(({ name }) => name === mount?.name)).toMatchObject({ secret: { secretName: 'tls' } });
+    for (const probe of [livenessProbe, readinessProbe, startupProbe])
+      expect(probe.httpGet.scheme).toBe('HTTPS');
   });
 
   const hash = (change: object = {}) => template(change).metadata.annotations[TEMPLATE_HASH_ANNOTATION];

@@ -79,8 +79,36 @@ function securityContext(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
   };
 }
 
-function probe(path: string, port: string, periodSeconds: number, failureThreshold: number) {
-  return { httpGet: { path, port }, periodSeconds, failureThreshold, timeoutSeconds: 5 };
+/** Where the certificate of the endpoints is mounted. */
+const METRICS_TLS_DIRECTORY = '/etc/weir/metrics-tls';
+const METRICS_TLS_VOLUME = 'metrics-tls';
+
+/** What protects the endpoints; nothing is added while nothing does, so that no pod is replaced for it. */
+function endpointArgs(settings: DataplaneSettings): string[] {
+  return [
+    ...(settings.metricsAuthentication ? ['--metrics-authentication'] : []),
+    ...(settings.metricsTlsSecret === undefined ? [] : ['--metrics-tls-directory', METRICS_TLS_DIRECTORY]),
+  ];
+}
+
+function probes(settings: DataplaneSettings) {
+  const probe = (path: string, periodSeconds: number, failureThreshold: number) => ({
+    // The kubelet does not verify the certificate of a probe.
+    httpGet: {
+      path,
+      port: 'metrics',
+      ...(settings.metricsTlsSecret === undefined ? {} : { scheme: 'HTTPS' }),
+    },
+    periodSeconds,
+    failureThreshold,
+    timeoutSeconds: 5,
+  });
+  // A port that is down is no reason to restart: /healthz tells of the process, /readyz of what it serves.
+  return {
+    startupProbe: probe('/healthz', 2, 150),
+    livenessProbe: probe('/healthz', 10, 6),
+    readinessProbe: probe('/readyz', 5, 2),
+  };
 }
 
 function container(
@@ -101,6 +129,7 @@ function container(
       ...['--namespace', target.namespace],
       ...['--metrics-address', `0.0.0.0:${port}`],
       ...['--log-level', settings.logLevel],
+      ...endpointArgs(settings),
       ...(recreatesSoftDevice(spec) ? ['--state-directory', STATE_DIRECTORY] : []),
     ],
     // The name of the dataplane's own object follows from these two: see targetNodeName in crds/object-names.ts.
@@ -111,16 +140,16 @@ function container(
       { name: 'POD_NAMESPACE', ...fieldRef('metadata.namespace') },
     ],
     ports: [{ name: 'metrics', containerPort: port, hostPort: port, protocol: 'TCP' }],
-    // A port that is down is no reason to restart: /healthz tells of the process, /readyz of what it serves.
-    startupProbe: probe('/healthz', 'metrics', 2, 150),
-    livenessProbe: probe('/healthz', 'metrics', 10, 6),
-    readinessProbe: probe('/readyz', 'metrics', 5, 2),
+    ...probes(settings),
     resources: resources(spec, settings),
     securityContext: securityContext(spec, settings),
     volumeMounts: [
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),
       ...claims.flatMap(({ mount }) => mount ?? []),
       ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, mountPath: STATE_DIRECTORY }] : []),
+      ...(settings.metricsTlsSecret === undefined
+        ? []
+        : [{ name: METRICS_TLS_VOLUME, mountPath: METRICS_TLS_DIRECTORY, readOnly: true }]),
     ],
     ...(devices.length === 0 ? {} : { volumeDevices: devices }),
     terminationMessagePolicy: 'FallbackToLogsOnError',
@@ -128,6 +157,7 @@ function container(
 }
 
 function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: DataplaneSettings, port: number) {
+  const priorityClassName = spec.priorityClassName ?? settings.priorityClassName;
   return {
     serviceAccountName: childName(target.name),
     automountServiceAccountToken: true,
@@ -138,7 +168,7 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
     nodeSelector: spec.nodeSelector,
     ...(spec.affinity === undefined ? {} : { affinity: spec.affinity }),
     tolerations: spec.tolerations,
-    ...(spec.priorityClassName === undefined ? {} : { priorityClassName: spec.priorityClassName }),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
     terminationGracePeriodSeconds: terminationGraceSeconds(spec.link.drainTimeoutSeconds),
     ...(settings.imagePullSecrets.length === 0
       ? {}
@@ -148,6 +178,9 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),
       ...claimVolumes(spec.namespaces).map(({ volume }) => volume),
       ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, emptyDir: { sizeLimit: '1Mi' } }] : []),
+      ...(settings.metricsTlsSecret === undefined
+        ? []
+        : [{ name: METRICS_TLS_VOLUME, secret: { secretName: settings.metricsTlsSecret } }]),
     ],
   };
 }

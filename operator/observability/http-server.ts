@@ -1,18 +1,22 @@
 /** /metrics, /healthz and /readyz. */
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
+import { createEndpointServer, type EndpointProtection, guardMetrics } from './endpoint-server.ts';
 
 /** A probe: undefined when all is well, else what is wrong. */
 export type Probe = () => string | undefined;
 
 /** What is served. */
-export interface HttpServerOptions {
+export interface HttpServerOptions extends EndpointProtection {
   /** `host:port`; port 0 takes a free one. */
   readonly address: string;
   readonly registry: Registry;
   readonly healthy: Probe;
   readonly ready: Probe;
+  /** Told when the certificate was read anew: what is wrong with it, if something is. */
+  readonly onReload?: (problem: string | undefined) => void;
 }
 
 /** A request line and headers arrive within this time, or the connection is closed. */
@@ -44,20 +48,28 @@ export function parseAddress(address: string): { host: string; port: number } {
 }
 
 /** Serves until the returned server is closed. Resolves once it listens; rejects when it cannot. */
-export function serveHttp(options: HttpServerOptions): Promise<{ server: Server; port: number }> {
+export function serveHttp(options: HttpServerOptions): Promise<{ server: Server | TlsServer; port: number }> {
   const { host, port } = parseAddress(options.address);
-  const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS }, (request, response) => {
-    const path = request.url?.split('?')[0];
-    if (request.method !== 'GET' && request.method !== 'HEAD') answer(response, 405, 'only GET is served\n');
-    else if (path === '/healthz') answerProbe(response, options.healthy);
-    else if (path === '/readyz') answerProbe(response, options.ready);
-    else if (path === '/metrics') {
-      options.registry.metrics().then(
-        (text) => answer(response, 200, text, options.registry.contentType),
-        (error: unknown) => answer(response, 500, `${String(error)}\n`),
-      );
-    } else answer(response, 404, 'not found: /metrics, /healthz and /readyz are served\n');
-  });
+  const serveMetrics = (response: ServerResponse) =>
+    options.registry.metrics().then(
+      (text) => answer(response, 200, text, options.registry.contentType),
+      (error: unknown) => answer(response, 500, `${String(error)}\n`),
+    );
+  const server = createEndpointServer(
+    options.tlsDirectory,
+    (request, response) => {
+      const path = request.url?.split('?')[0];
+      if (request.method !== 'GET' && request.method !== 'HEAD')
+        answer(response, 405, 'only GET is served\n');
+      else if (path === '/healthz') answerProbe(response, options.healthy);
+      else if (path === '/readyz') answerProbe(response, options.ready);
+      else if (path === '/metrics')
+        void guardMetrics(options.access, request, response, () => void serveMetrics(response));
+      else answer(response, 404, 'not found: /metrics, /healthz and /readyz are served\n');
+    },
+    options.onReload ?? (() => undefined),
+  );
+  server.headersTimeout = HEADERS_TIMEOUT_MS;
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => resolve({ server, port: (server.address() as AddressInfo).port }));

@@ -12,6 +12,7 @@ import { writeKubeconfig } from '../../lab/control-plane/kubeconfig.ts';
 import { TEMPLATE_HASH_ANNOTATION } from '../build/daemon-set.ts';
 import { ApiClient } from '../kubernetes/api-client.ts';
 import { isNotFound } from '../kubernetes/api-error.ts';
+import { withBearerToken } from '../kubernetes/bearer.ts';
 import { apiVersionOf, listPath, objectPath, RESOURCES, type Resource } from '../kubernetes/resource.ts';
 
 /** Longest wait for something that the operator or the API server does. */
@@ -149,15 +150,7 @@ export class TestCluster {
 
   /** A kubeconfig for whoever holds the token. */
   configFor(token: string): KubeConfig {
-    const { server, caData } = this.config.getCurrentCluster() ?? { server: '', caData: '' };
-    const config = new KubeConfig();
-    config.loadFromOptions({
-      clusters: [{ name: 'test', server, caData }],
-      users: [{ name: 'bearer', token }],
-      contexts: [{ name: 'test', cluster: 'test', user: 'bearer' }],
-      currentContext: 'test',
-    });
-    return config;
+    return withBearerToken(this.config, token);
   }
 
   /** A token of a ServiceAccount: bound to one of its pods as the kubelet would mount it, or to nothing. */

@@ -53,3 +53,27 @@ One alert as Prometheus takes it: a file of files/alerts with the changes of the
 {{- $_ := set $rule.annotations "runbook_url" (printf "%s/%s.md" $base $rule.alert) -}}
 {{- toYaml (omit $rule "window") -}}
 {{- end -}}
+
+{{/* Where the Secret of metrics.tls is mounted in the operator's pods. */}}
+{{- define "weir.metricsTlsDirectory" -}}/etc/weir/metrics-tls{{- end -}}
+
+{{- define "weir.probeScheme" -}}
+{{- if .Values.metrics.tls.secretName }}, scheme: HTTPS{{ end -}}
+{{- end -}}
+
+{{/* How Prometheus gets at protected metrics: part of an endpoint of a ServiceMonitor or PodMonitor. */}}
+{{- define "weir.scrapeProtection" -}}
+{{- with .Values.metrics.tls.secretName -}}
+scheme: https
+tlsConfig:
+  ca: {secret: {name: {{ . }}, key: ca.crt}}
+  serverName: {{ $.Values.metrics.tls.serverName | default (printf "%s-metrics.%s.svc" (include "weir.fullname" $) $.Release.Namespace) }}
+{{- end }}
+{{- if .Values.metrics.authentication.enabled }}
+{{- if not .Values.monitoring.bearerTokenSecret.name }}
+{{- fail "metrics.authentication.enabled needs monitoring.bearerTokenSecret.name, the token that Prometheus shows; or switch monitoring.serviceMonitor and podMonitor off" }}
+{{- end }}
+authorization:
+  credentials: {name: {{ .Values.monitoring.bearerTokenSecret.name }}, key: {{ .Values.monitoring.bearerTokenSecret.key }}}
+{{- end }}
+{{- end -}}
