@@ -519,19 +519,6 @@ describe('deletion', () => {
 });
 
 describe('the operator', () => {
-  it('survives the API server being away, and takes up what changed meanwhile', async () => {
-    await apply();
-    await condition('Accepted', { status: 'True' });
-    await cluster.stopApiServer();
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    await cluster.startApiServer();
-    await cluster.waitFor('an edit to be taken', () => apply({ access: { policy: 'AnyHost' } }));
-    await cluster.waitFor('the edit', async () => {
-      const [object] = await nodeObjects();
-      return object?.['spec'].subsystems[0].access.policy === 'AnyHost';
-    });
-  });
-
   it('says when pod security keeps its pods out, and with which label they may come', async () => {
     await cluster.api.mergePatch(objectPath(RESOURCES.namespaces, { name: namespace }), {
       metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },

@@ -58,6 +58,19 @@ export function isInvalid(error: unknown): error is ApiError {
   return error instanceof ApiError && error.status === 422;
 }
 
+/** The API server did not judge the request at all: out of reach, overloaded or failing. */
+export function isServerTrouble(error: unknown): boolean {
+  if (error instanceof ApiError) return error.status === 429 || error.status >= 500;
+  // Of the system (refused, reset) or of a time limit; a defect of this program has neither.
+  return (
+    error instanceof Error &&
+    ('syscall' in error ||
+      error.name === 'TimeoutError' ||
+      error.name === 'AbortError' ||
+      ('code' in error && error.code === 'ECONNRESET'))
+  );
+}
+
 /** The resource version is too old to watch from: list again. */
 export function isExpired(error: unknown): boolean {
   return error instanceof ApiError && (error.status === 410 || error.reason === 'Expired');

@@ -5,7 +5,7 @@ import type { Api } from './api-client.ts';
 import type { AppliedObject, KubernetesObject } from './object.ts';
 import { objectPath, type Resource } from './resource.ts';
 
-/** An apply is repeated after this time even if nothing seems to have changed: somebody may have edited the object. */
+/** Of a kind that is not watched, an apply is repeated after this time: somebody may have edited the object. */
 const TRUSTED_MS = 10 * 60 * 1000;
 
 interface Applied {
@@ -13,6 +13,13 @@ interface Applied {
   readonly uid: string | undefined;
   readonly generation: number | undefined;
   readonly atMs: number;
+}
+
+type Texts = Readonly<Record<string, string>>;
+
+/** Whether every entry of `part` is in `whole`: others may have added their own. */
+function contains(whole: Texts = {}, part: Texts = {}): boolean {
+  return Object.entries(part).every(([key, value]) => whole[key] === value);
 }
 
 /** Applies objects of the operator's one field manager. */
@@ -36,7 +43,7 @@ export class Applier {
     const { namespace, name } = object.metadata;
     const path = objectPath(resource, { namespace, name });
     const digest = createHash('sha256').update(JSON.stringify(object)).digest('base64');
-    if (this.#isCurrent(path, digest, live)) return;
+    if (this.#isCurrent(path, digest, object, live)) return;
     const stored = (await this.#api.apply(path, object, OPERATOR_FIELD_MANAGER)) as KubernetesObject;
     const { uid, generation } = stored.metadata;
     this.#applied.set(path, { digest, uid, generation, atMs: Date.now() });
@@ -50,14 +57,19 @@ export class Applier {
   #isCurrent(
     path: string,
     digest: string,
+    object: AppliedObject,
     live?: { readonly current: KubernetesObject | undefined },
   ): boolean {
     const applied = this.#applied.get(path);
-    if (applied === undefined || applied.digest !== digest || Date.now() - applied.atMs > TRUSTED_MS)
-      return false;
-    if (live === undefined) return true;
+    if (applied === undefined || applied.digest !== digest) return false;
+    if (live === undefined) return Date.now() - applied.atMs <= TRUSTED_MS;
     // A cache that has not seen our own write yet shows an older generation, or nothing: applying again is harmless.
     const metadata = live.current?.metadata;
-    return metadata?.uid === applied.uid && metadata?.generation === applied.generation;
+    return (
+      metadata?.uid === applied.uid &&
+      metadata?.generation === applied.generation &&
+      contains(metadata?.labels, object.metadata.labels) &&
+      contains(metadata?.annotations, object.metadata.annotations)
+    );
   }
 }

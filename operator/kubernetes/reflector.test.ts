@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Answer, FakeApiServer, sendEvent, sendJson } from '../testing/fake-api-server.ts';
 import { ApiClient } from './api-client.ts';
 import type { KubernetesObject } from './object.ts';
-import { Reflector, type RestartReason } from './reflector.ts';
+import { Reflector, type ReflectorOptions, type RestartReason } from './reflector.ts';
 import { RESOURCES } from './resource.ts';
 
 let server: FakeApiServer;
@@ -11,12 +11,14 @@ let stop: AbortController;
 let running: Promise<void>;
 let restarts: RestartReason[];
 let changes: string[];
+let unreadable: number[];
 
 beforeEach(async () => {
   server = await FakeApiServer.start();
   stop = new AbortController();
   restarts = [];
   changes = [];
+  unreadable = [];
 });
 afterEach(async () => {
   stop.abort();
@@ -34,7 +36,7 @@ const list =
     });
 const idle: Answer = (response) => sendEvent(response, 'BOOKMARK', node('', '100'));
 
-function start(options: { inactivityTimeoutMilliseconds?: number } = {}): Reflector<KubernetesObject> {
+function start(options: Partial<ReflectorOptions<KubernetesObject>> = {}): Reflector<KubernetesObject> {
   const reflector = new Reflector<KubernetesObject>({
     api: new ApiClient(server.config),
     resource: RESOURCES.nodes,
@@ -50,7 +52,11 @@ function start(options: { inactivityTimeoutMilliseconds?: number } = {}): Reflec
       if (name === 'explosive') throw new Error('handler');
     },
     logger: pino({ level: 'silent' }),
-    observer: { eventSeen: () => undefined, restarted: (_, reason) => restarts.push(reason) },
+    observer: {
+      eventSeen: () => undefined,
+      restarted: (_, reason) => restarts.push(reason),
+      unreadable: (_, count) => unreadable.push(count),
+    },
     backoff: { baseMilliseconds: 1, maxMilliseconds: 5 },
     ...options,
   });
@@ -143,5 +149,27 @@ describe('a reflector', () => {
     await reflector.synced;
     expect(changes).toEqual(['+explosive', '+a1']);
     expect(reflector.get('unreadable')).toBeUndefined();
+    expect(unreadable).toEqual([1]);
+  });
+
+  it('goes by what it knew of an object that it can no longer read, until that is gone or readable', async () => {
+    server.lists = [list('1', [node('a1', '1')]), list('3', [node('a1', '1')])];
+    server.watches = [
+      (response) => {
+        sendEvent(response, 'MODIFIED', node('a1', '2'));
+        sendEvent(response, 'ERROR', { code: 410, reason: 'Expired' });
+      },
+      idle,
+    ];
+    const reflector = start({
+      parse: (raw) => {
+        const object = raw as KubernetesObject;
+        if (object.metadata.resourceVersion === '2') throw new Error('no such field');
+        return object;
+      },
+    });
+    await vi.waitFor(() => expect(unreadable).toEqual([1, 0]));
+    expect(reflector.get('a1')).toBeDefined();
+    expect(changes).toEqual(['+a1']);
   });
 });

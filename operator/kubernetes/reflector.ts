@@ -32,6 +32,8 @@ export type RestartReason = 'timeout' | 'closed' | 'expired' | 'inactive' | 'err
 export interface WatchObserver {
   eventSeen(resource: string): void;
   restarted(resource: string, reason: RestartReason): void;
+  /** How many objects cannot be read, whenever that changes. */
+  unreadable(resource: string, objects: number): void;
 }
 
 /** Called with an object after it changed (`undefined` when it is gone) and as it was before. Must only note it. */
@@ -75,6 +77,8 @@ export class Reflector<T extends KubernetesObject> {
   readonly #random: Random;
   readonly #objects = new Map<string, T>();
   readonly #groups = new Map<string, Set<string>>();
+  /** Keys of objects that are there and cannot be read. */
+  readonly #unreadable = new Set<string>();
   readonly #synced = Promise.withResolvers<void>();
   #isSynced = false;
   /** Where the next watch goes on from; undefined when a list comes first. */
@@ -157,13 +161,12 @@ export class Reflector<T extends KubernetesObject> {
       const query: Query = { limit: PAGE_SIZE, labelSelector, fieldSelector, continue: next };
       const page = (await api.get(listPath(resource, namespace), query, signal)) as ListPage;
       for (const item of page.items) {
-        const key = this.#put(item);
-        if (key !== undefined) seen.add(key);
+        seen.add(this.#put(item));
       }
       resourceVersion = page.metadata.resourceVersion;
       next = page.metadata.continue === '' ? undefined : page.metadata.continue;
     } while (next !== undefined);
-    for (const key of [...this.#objects.keys()]) if (!seen.has(key)) this.#remove(key);
+    for (const key of [...this.#objects.keys(), ...this.#unreadable]) if (!seen.has(key)) this.#remove(key);
     observer?.eventSeen(resource.plural);
     this.#isSynced = true;
     this.#synced.resolve();
@@ -229,20 +232,22 @@ export class Reflector<T extends KubernetesObject> {
     return (line.object as KubernetesObject).metadata.resourceVersion;
   }
 
-  /** Stores an object. One that cannot be read is reported and left out; it stops no other. */
-  #put(raw: unknown): string | undefined {
+  /**
+   * Stores an object. One that cannot be read is reported and stays as it was known before, if it was; it stops no
+   * other.
+   */
+  #put(raw: unknown): string {
+    const key = objectKey(raw as KubernetesObject);
     let object: T;
     try {
       object = this.#options.parse(raw);
     } catch (error) {
-      const name = (raw as { metadata?: { name?: string } } | undefined)?.metadata?.name;
-      this.#options.logger.error(
-        { resource: this.#options.resource.plural, name, err: error },
-        'unreadable object',
-      );
-      return undefined;
+      const { resource, logger } = this.#options;
+      logger.error({ resource: resource.plural, name: key, err: error }, 'unreadable object');
+      this.#setReadable(key, false);
+      return key;
     }
-    const key = objectKey(object);
+    this.#setReadable(key, true);
     const previous = this.#objects.get(key);
     if (previous !== undefined) this.#leaveGroup(key, previous);
     this.#objects.set(key, object);
@@ -253,7 +258,15 @@ export class Reflector<T extends KubernetesObject> {
     return key;
   }
 
+  #setReadable(key: string, isReadable: boolean): void {
+    if (this.#unreadable.has(key) === !isReadable) return;
+    if (isReadable) this.#unreadable.delete(key);
+    else this.#unreadable.add(key);
+    this.#options.observer?.unreadable(this.#options.resource.plural, this.#unreadable.size);
+  }
+
   #remove(key: string): void {
+    this.#setReadable(key, true);
     const previous = this.#objects.get(key);
     if (previous === undefined) return;
     this.#objects.delete(key);

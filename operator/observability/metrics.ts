@@ -126,7 +126,14 @@ export function createOperatorMetrics(watchedResources: readonly string[]): Oper
     labelNames: ['resource', 'reason'],
     registers,
   });
+  const unreadable = new Gauge({
+    name: 'weir_operator_unreadable_objects',
+    help: 'Objects that are stored in a form that the operator cannot read; it goes by what it knew of them before',
+    labelNames: ['resource'],
+    registers,
+  });
   for (const resource of watchedResources) {
+    unreadable.set({ resource }, 0);
     lastEvent.set({ resource }, 0);
     for (const reason of REASONS) restarts.inc({ resource, reason }, 0);
   }
@@ -144,6 +151,7 @@ export function createOperatorMetrics(watchedResources: readonly string[]): Oper
     watch: {
       eventSeen: (resource) => lastEvent.set({ resource }, Date.now() / 1000),
       restarted: (resource, reason) => restarts.inc({ resource, reason }),
+      unreadable: (resource, objects) => unreadable.set({ resource }, objects),
     },
     queue: {
       added: () => adds.inc(queueLabels),

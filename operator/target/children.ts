@@ -9,7 +9,7 @@ import { buildRoleBinding } from '../build/role-binding.ts';
 import { buildServiceAccount } from '../build/service-account.ts';
 import { buildTargetNode, type ControllerIds } from '../build/target-node.ts';
 import type { Api } from '../kubernetes/api-client.ts';
-import { isNotFound } from '../kubernetes/api-error.ts';
+import { isNotFound, isServerTrouble } from '../kubernetes/api-error.ts';
 import type { Applier } from '../kubernetes/applier.ts';
 import { objectPath, RESOURCES, type Resource } from '../kubernetes/resource.ts';
 import type { DataplaneSettings } from '../settings.ts';
@@ -38,13 +38,21 @@ export interface LiveChildren {
   readonly podNodes: ReadonlySet<string>;
 }
 
-/** Does the work for every item, several at a time. */
+/**
+ * Does the work for every item, several at a time. An item that fails holds up no other, unless it is the API server
+ * that is in trouble; the first failure is thrown when all that was begun has ended.
+ */
 export async function forEachLimited<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
   const iterator = items[Symbol.iterator]();
+  const failures: unknown[] = [];
   const worker = async (): Promise<void> => {
-    for (let next = iterator.next(); next.done !== true; next = iterator.next()) await work(next.value);
+    for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
+      if (failures.some(isServerTrouble)) return;
+      await work(next.value).catch((error: unknown) => failures.push(error));
+    }
   };
   await Promise.all(Array.from({ length: PARALLEL_WRITES }, worker));
+  if (failures.length > 0) throw failures[0];
 }
 
 function controllerIds(desired: DesiredChildren, live: LiveChildren): ReadonlyMap<string, ControllerIds> {

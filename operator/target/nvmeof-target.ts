@@ -26,14 +26,30 @@ export interface StoredTargetNode extends KubernetesObject {
 
 const metadataSchema = z.looseObject({ name: z.string(), namespace: z.string().optional() });
 
+/**
+ * What of a status code relies on without asking: conditions and lists are what they are called. A status of which
+ * that is not true counts for nothing; the next one replaces it.
+ */
+const statusSchema = z
+  .looseObject({
+    conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).optional(),
+    listeners: z.array(z.looseObject({})).optional(),
+    hosts: z.array(z.looseObject({})).optional(),
+  })
+  .optional()
+  .catch(undefined);
+
 const targetSchema = z.looseObject({
   metadata: metadataSchema,
-  spec: z.record(z.string(), z.unknown()).default({}),
+  // What is no object at all is told as a specification that lacks everything.
+  spec: z.record(z.string(), z.unknown()).catch({}),
+  status: statusSchema,
 });
 
 const targetNodeSchema = z.looseObject({
   metadata: metadataSchema,
   spec: z.looseObject({ nodeName: z.string() }),
+  status: statusSchema,
 });
 
 function trimmed(metadata: unknown): ObjectMeta {

@@ -8,12 +8,13 @@ import { childName } from '../../crds/object-names.ts';
 import { formatProblems, InvalidInputError } from '../../crds/validation.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import type { Api } from '../kubernetes/api-client.ts';
-import { isConflict, isInvalid, isNotFound } from '../kubernetes/api-error.ts';
+import { isConflict, isInvalid, isNotFound, isServerTrouble } from '../kubernetes/api-error.ts';
 import { Applier } from '../kubernetes/applier.ts';
 import type { Cache } from '../kubernetes/cache.ts';
 import { EventRecorder } from '../kubernetes/event-recorder.ts';
 import { objectKey } from '../kubernetes/object.ts';
 import { objectPath, RESOURCES } from '../kubernetes/resource.ts';
+import { NotLeaderError } from '../leader-election/fenced-api.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import { Children, forEachLimited, type LiveChildren } from './children.ts';
 import { type DataplanePod, isPodAlive, isPodReady } from './cluster-objects.ts';
@@ -118,11 +119,26 @@ export class TargetReconciler {
       }
       return await this.#serve(target);
     } catch (error) {
-      if (!isConflict(error)) throw error;
+      if (!isConflict(error)) {
+        await this.#reportFailure(target, error);
+        throw error;
+      }
       // Somebody wrote in between, which is no failure: the cache will show what, in a moment.
       this.#logger.debug({ target: key, err: error }, 'the object changed meanwhile');
       return CONFLICT_RETRY_MS;
     }
+  }
+
+  /** What nobody but this target's users may notice is told to them; an API server in trouble is noticed by all. */
+  async #reportFailure(target: StoredTarget, error: unknown): Promise<void> {
+    if (isServerTrouble(error) || error instanceof NotLeaderError) return;
+    await this.#events.record(RESOURCES.targets, target, {
+      type: 'Warning',
+      reason: 'ReconcileFailed',
+      action: 'Retry',
+      note: `the operator could not bring this target up to date and tries again: ${error instanceof Error ? error.message : String(error)}`,
+      subject: 'ReconcileFailed',
+    });
   }
 
   #forget(key: string): void {

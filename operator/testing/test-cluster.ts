@@ -143,6 +143,11 @@ export class TestCluster {
     await this.#server.stopApiServer();
   }
 
+  /** Takes the API server and its etcd away; the objects are kept. */
+  async stopControlPlane(): Promise<void> {
+    await this.#server.stop();
+  }
+
   /** Brings the API server back under the same address. */
   async startApiServer(): Promise<void> {
     this.#server = await startApiServer({ dir: this.directory });

@@ -4,7 +4,8 @@
  */
 import { type BackoffLimits, backoffCeiling } from '../kubernetes/backoff.ts';
 
-const RETRY: BackoffLimits = { baseMilliseconds: 200, maxMilliseconds: 5 * 60 * 1000 };
+/** An API server that was away is asked again by everybody within the longest wait. */
+const RETRY: BackoffLimits = { baseMilliseconds: 200, maxMilliseconds: 30_000 };
 
 /** Told about the queue's life; metrics listen. Times in seconds. */
 export interface QueueObserver {
@@ -73,12 +74,12 @@ export class WorkQueue {
     this.#timers.set(key, { timer: setTimeout(() => this.add(key), milliseconds), dueMs });
   }
 
-  /** Asks for work on a key whose last work failed. */
-  retry(key: string): void {
+  /** Asks for work on a key whose last work failed, no sooner than after `atLeastMilliseconds`. */
+  retry(key: string, atLeastMilliseconds = 0): void {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
     this.#observer.retried();
-    this.addAfter(key, backoffCeiling(failures, this.#retry));
+    this.addAfter(key, Math.max(atLeastMilliseconds, backoffCeiling(failures, this.#retry)));
   }
 
   /** Forgets a key's failures. */

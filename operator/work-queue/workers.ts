@@ -1,5 +1,6 @@
 /** Runs the work of a queue. A failure of one key, of whatever kind, never reaches another. */
 import type { Logger } from 'pino';
+import { ApiError } from '../kubernetes/api-error.ts';
 import type { WorkQueue } from './work-queue.ts';
 
 /** What became of one piece of work. */
@@ -23,7 +24,7 @@ async function workOn(key: string, queue: WorkQueue, work: Work, logger: Logger)
     return 'requeue_after';
   } catch (error) {
     logger.error({ target: key, err: error }, 'reconcile failed; it will be tried again');
-    queue.retry(key);
+    queue.retry(key, error instanceof ApiError ? (error.retryAfterSeconds ?? 0) * 1000 : 0);
     return 'error';
   }
 }

@@ -56,6 +56,7 @@ const operator = {
   rest_client_requests_total: 'method,code',
   weir_operator_watch_last_event_timestamp_seconds: 'resource',
   weir_operator_watch_restarts_total: 'resource,reason',
+  weir_operator_unreadable_objects: 'resource',
   weir_operator_target_nodes: 'target,state',
 };
 
