@@ -490,6 +490,15 @@ export const NODE_BASE = {
 export const NODE_CASES: readonly AdmissionCase[] = [
   { name: 'the least', change: {} },
   { name: 'memory', change: nodeNamespace({ memory: { sizeBytes: mebibyte } }) },
+  {
+    name: 'a device of a claim',
+    change: nodeNamespace({ blockDevice: { path: '/dev/weir/data', expectedSizeBytes: 1 } }),
+  },
+  {
+    name: 'a device expected to have nothing',
+    change: nodeNamespace({ blockDevice: { path: '/dev/weir/data', expectedSizeBytes: 0 } }),
+    refusedWith: 'blockDevice.expectedSizeBytes',
+  },
   { name: 'no storage at all', change: nodeNamespace({ null: { sizeBytes: mebibyte } }) },
   ...TARGET_CASES.filter(
     ({ change }) => 'listeners' in change || 'access' in change || 'queues' in change,

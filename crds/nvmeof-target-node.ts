@@ -38,9 +38,22 @@ const sizeBytesSchema = z
   .multipleOf(CAPACITY_UNIT_BYTES, { error: `must be a multiple of ${CAPACITY_UNIT_BYTES}` })
   .describe('Capacity in bytes, a multiple of 4096.');
 
+const nodeBlockDeviceSchema = blockDeviceSchema
+  .extend({
+    expectedSizeBytes: z
+      .int()
+      .min(1)
+      .max(CAPACITY_BYTES_MAX)
+      .optional()
+      .describe(
+        "Capacity in bytes that its PersistentVolumeClaim has. A change makes the dataplane read the device's own size anew, which is what hosts see.",
+      ),
+  })
+  .describe('A block device of the node, or one that its pod has from a PersistentVolumeClaim.');
+
 const backendSchema = exactlyOneOf(
   z.strictObject({
-    blockDevice: blockDeviceSchema.optional(),
+    blockDevice: nodeBlockDeviceSchema.optional(),
     file: z
       .strictObject({
         path: absolutePathSchema('Path of the file. Created sparse if absent; never truncated.'),

@@ -240,8 +240,18 @@ describe('a claim', () => {
       const accepted = await condition('Accepted', { status: 'True' });
       return accepted['message']?.includes('wait') === false;
     });
-    const [object] = await nodeObjects();
-    expect(object?.['spec'].subsystems[0].namespaces[0].backend.blockDevice.path).toBe('/dev/weir/raw');
+    const expected = (bytes: number) =>
+      cluster.waitFor(`the node to expect ${bytes} bytes`, async () => {
+        const [object] = await nodeObjects();
+        const device = object?.['spec'].subsystems[0].namespaces[0].backend.blockDevice;
+        return device?.path === '/dev/weir/raw' && device.expectedSizeBytes === bytes;
+      });
+    await expected(2 ** 30);
+    // What has grown is looked at anew, by the pod that is there.
+    const template = await templateVolumes();
+    await cluster.bindClaim(namespace, 'raw', '2Gi');
+    await expected(2 ** 31);
+    expect(await templateVolumes()).toBe(template);
   });
 
   it('without a volume keeps no pod from serving: the edit waits until it is bound', async () => {

@@ -56,7 +56,7 @@ describe('every child', () => {
       buildRole(target, ['fast-node-a']),
       buildRoleBinding(target),
       buildDaemonSet(target, sampleSpec(), SAMPLE_SETTINGS, 9810),
-      buildTargetNode(target, sampleSpec(), 'nqn.2026-11.dev.weir:fast', 'node-a', ids),
+      buildTargetNode(target, sampleSpec(), 'nqn.2026-11.dev.weir:fast', 'node-a', ids, new Map()),
     ];
     for (const { metadata } of children) {
       expect(metadata.namespace).toBe('storage');
@@ -243,8 +243,11 @@ describe("a dataplane's role", () => {
 });
 
 describe('a node object', () => {
+  const capacities = new Map([['raw', 4096]]);
   const spec = (change: object = {}, nqn = 'nqn.2026-11.dev.weir:fast') =>
-    nvmeofTargetNodeSpecSchema.parse(buildTargetNode(target, sampleSpec(change), nqn, 'node-a', ids)['spec']);
+    nvmeofTargetNodeSpecSchema.parse(
+      buildTargetNode(target, sampleSpec(change), nqn, 'node-a', ids, capacities)['spec'],
+    );
 
   it('is complete for the core: sizes in bytes, UUIDs derived', () => {
     const [subsystem] = spec().subsystems;
@@ -262,13 +265,15 @@ describe('a node object', () => {
     expect(subsystem?.namespaces[0]?.uuid).toBe(derivedNamespaceUuid('nqn.2026-11.dev.weir:fast:node-a', 1));
   });
 
-  it('has claims where its container finds them', () => {
+  it('has claims where its container finds them, and tells how large the device should be by now', () => {
     const namespaces = [
       { nsid: 1, backend: { persistentVolumeClaim: { claimName: 'raw' } } },
-      { nsid: 2, backend: { persistentVolumeClaim: { claimName: 'files', file: { size: '1Gi' } } } },
+      { nsid: 2, backend: { persistentVolumeClaim: { claimName: 'late' } } },
+      { nsid: 3, backend: { persistentVolumeClaim: { claimName: 'files', file: { size: '1Gi' } } } },
     ];
     expect(spec({ namespaces }).subsystems[0]?.namespaces.map(({ backend }) => backend)).toEqual([
-      { blockDevice: { path: '/dev/weir/raw' } },
+      { blockDevice: { path: '/dev/weir/raw', expectedSizeBytes: 4096 } },
+      { blockDevice: { path: '/dev/weir/late' } },
       { file: { path: '/var/lib/weir-claims/files/namespace.img', sizeBytes: 1073741824 } },
     ]);
   });

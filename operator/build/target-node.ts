@@ -1,6 +1,6 @@
 /** The resolved desired state of one node. */
 import { API_VERSION, NODE_LABEL, TARGET_NODE_KIND } from '../../crds/api-group.ts';
-import type { NvmeofTargetSpec, TargetNamespace } from '../../crds/nvmeof-target.ts';
+import type { ClaimBackend, NvmeofTargetSpec, TargetNamespace } from '../../crds/nvmeof-target.ts';
 import type { NvmeofTargetNodeSpecInput } from '../../crds/nvmeof-target-node.ts';
 import { labelValue, targetNodeName } from '../../crds/object-names.ts';
 import { perNodeNqn } from '../../crds/qualified-name.ts';
@@ -26,28 +26,37 @@ function bytes(size: string): number {
   return value;
 }
 
-function resolveBackend(backend: TargetNamespace['backend']): Namespace['backend'] {
+/** Bytes that PersistentVolumeClaims have, by name, as far as they are known. */
+export type ClaimCapacities = ReadonlyMap<string, number>;
+
+function resolveClaim(claim: ClaimBackend, capacities: ClaimCapacities): Namespace['backend'] {
+  const path = claimPath(claim);
+  if (claim.file !== undefined) return { file: { path, sizeBytes: bytes(claim.file.size) } };
+  const expectedSizeBytes = capacities.get(claim.claimName);
+  return { blockDevice: { path, ...(expectedSizeBytes === undefined ? {} : { expectedSizeBytes }) } };
+}
+
+function resolveBackend(
+  backend: TargetNamespace['backend'],
+  capacities: ClaimCapacities,
+): Namespace['backend'] {
   if (backend.file !== undefined) {
     return { file: { path: backend.file.path, sizeBytes: bytes(backend.file.size) } };
   }
-  const claim = backend.persistentVolumeClaim;
-  if (claim !== undefined) {
-    const path = claimPath(claim);
-    return claim.file === undefined
-      ? { blockDevice: { path } }
-      : { file: { path, sizeBytes: bytes(claim.file.size) } };
+  if (backend.persistentVolumeClaim !== undefined) {
+    return resolveClaim(backend.persistentVolumeClaim, capacities);
   }
   if (backend.memory !== undefined) return { memory: { sizeBytes: bytes(backend.memory.size) } };
   return { blockDevice: backend.blockDevice };
 }
 
-function resolveNamespace(nqn: string, namespace: TargetNamespace): Namespace {
+function resolveNamespace(nqn: string, namespace: TargetNamespace, capacities: ClaimCapacities): Namespace {
   return {
     nsid: namespace.nsid,
     uuid: namespace.uuid ?? derivedNamespaceUuid(nqn, namespace.nsid),
     readOnly: namespace.readOnly,
     anaGroup: namespace.anaGroup,
-    backend: resolveBackend(namespace.backend),
+    backend: resolveBackend(namespace.backend, capacities),
   };
 }
 
@@ -63,6 +72,7 @@ export function buildTargetNode(
   nqn: string,
   nodeName: string,
   controllerIDs: ControllerIds,
+  capacities: ClaimCapacities,
 ): AppliedObject {
   const subsystemNqn = nodeNqn(nqn, spec.scope, nodeName);
   const nodeSpec: NvmeofTargetNodeSpecInput = {
@@ -75,7 +85,7 @@ export function buildTargetNode(
         nqn: subsystemNqn,
         access: spec.access,
         controllerIDs,
-        namespaces: spec.namespaces.map((namespace) => resolveNamespace(subsystemNqn, namespace)),
+        namespaces: spec.namespaces.map((namespace) => resolveNamespace(subsystemNqn, namespace, capacities)),
       },
     ],
     queues: spec.queues,

@@ -7,7 +7,7 @@ import { buildDaemonSet } from '../build/daemon-set.ts';
 import { buildRole } from '../build/role.ts';
 import { buildRoleBinding } from '../build/role-binding.ts';
 import { buildServiceAccount } from '../build/service-account.ts';
-import { buildTargetNode, type ControllerIds } from '../build/target-node.ts';
+import { buildTargetNode, type ClaimCapacities, type ControllerIds } from '../build/target-node.ts';
 import type { Api } from '../kubernetes/api-client.ts';
 import { isNotFound, isServerTrouble } from '../kubernetes/api-error.ts';
 import type { Applier } from '../kubernetes/applier.ts';
@@ -28,6 +28,7 @@ export interface DesiredChildren {
   /** Nodes that should serve the target, in order. */
   readonly nodes: readonly string[];
   readonly metricsPort: number;
+  readonly claimCapacities: ClaimCapacities;
 }
 
 /** A target's children as the caches show them. */
@@ -95,7 +96,14 @@ export class Children {
     const ids = controllerIds(desired, live);
     const liveByName = new Map(live.targetNodes.map((object) => [object.metadata.name, object]));
     await forEachLimited(nodes, async (node) => {
-      const object = buildTargetNode(identity, spec, nqn, node, ids.get(node) ?? ALL_CONTROLLER_IDS);
+      const object = buildTargetNode(
+        identity,
+        spec,
+        nqn,
+        node,
+        ids.get(node) ?? ALL_CONTROLLER_IDS,
+        desired.claimCapacities,
+      );
       const current = liveByName.get(object.metadata.name);
       await this.#applier.apply(RESOURCES.targetNodes, object, { current });
     });

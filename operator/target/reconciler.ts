@@ -205,7 +205,14 @@ export class TargetReconciler {
         );
       }
       if (spec.paused) return await this.#reportPaused(target, nqn, live);
-      const desired = { identity: identityOf(target), spec, nqn, nodes: [...nodes], metricsPort };
+      const desired = {
+        identity: identityOf(target),
+        spec,
+        nqn,
+        nodes: [...nodes],
+        metricsPort,
+        claimCapacities: claims.capacities,
+      };
       await this.#children.apply(desired, live);
       return await this.#progress(target, nqn, nodes, live, acceptance(spec, claims));
     } catch (error) {

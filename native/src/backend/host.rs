@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::device_changes::DeviceChanges;
 use super::disk::{Disk, check_size};
 use super::memory::MemoryBacking;
 use super::notifier::Notifier;
@@ -40,6 +41,8 @@ pub struct HostBackend {
     promised: Arc<AtomicU64>,
     /// Bytes that memory namespaces may take altogether.
     memory_limit_bytes: u64,
+    /// `None` where the kernel's announcements cannot be had: then a device is looked at when the desired state changes.
+    device_changes: Option<Arc<DeviceChanges>>,
 }
 
 impl HostBackend {
@@ -57,6 +60,7 @@ impl HostBackend {
             warning: Arc::default(),
             promised: Arc::default(),
             memory_limit_bytes: memory_limit_bytes(),
+            device_changes: DeviceChanges::open().ok().map(Arc::new),
         };
         if engine == DiskEngine::Automatic {
             if let Err(e) = Notifier::new().and_then(|notifier| Uring::new(1, &notifier)) {
@@ -250,7 +254,7 @@ impl Backend for HostBackend {
 
     fn open(&self, spec: &BackingSpec) -> Result<Arc<HostBacking>, OpenError> {
         Ok(Arc::new(match spec {
-            BackingSpec::BlockDevice { path, read_only } => {
+            BackingSpec::BlockDevice { path, read_only, .. } => {
                 Kind::Disk(Arc::new(Disk::open_block_device(path, *read_only)?)).into()
             }
             BackingSpec::File {
@@ -272,6 +276,14 @@ impl Backend for HostBackend {
             Kind::Memory(memory) => memory.facts(),
             Kind::Null(null) => null.facts(),
         }
+    }
+
+    fn changes_fd(&self) -> Option<RawFd> {
+        self.device_changes.as_ref().map(|changes| changes.raw_fd())
+    }
+
+    fn take_changes(&self) -> bool {
+        self.device_changes.as_ref().is_some_and(|changes| changes.take())
     }
 
     fn grow(&self, backing: &HostBacking, spec: &BackingSpec) -> Result<BackingFacts, OpenError> {

@@ -7,6 +7,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+mod device_changes;
 mod disk;
 pub mod host;
 mod memory;
@@ -29,6 +30,8 @@ pub enum BackingSpec {
         path: String,
         /// Open for reading only.
         read_only: bool,
+        /// Capacity that it should have by now, if anybody says so: only a reason to look, never what is served.
+        expected_size_bytes: Option<u64>,
     },
     /// A file: created sparse if absent, grown if shorter, never shrunk or truncated.
     File {
@@ -172,6 +175,15 @@ pub trait Backend: std::fmt::Debug + Clone + Send + Sync + 'static {
     fn open(&self, spec: &BackingSpec) -> Result<Arc<Self::Backing>, OpenError>;
     /// Facts of an open backing, read anew (a grown device shows its new size).
     fn facts(&self, backing: &Self::Backing) -> BackingFacts;
+    /// Descriptor that becomes readable when the size of a device may have changed; `None` where nothing tells.
+    fn changes_fd(&self) -> Option<RawFd> {
+        None
+    }
+    /// Takes what [`Backend::changes_fd`] announced: whether facts of open backings may be others now. Never blocks;
+    /// control thread only.
+    fn take_changes(&self) -> bool {
+        false
+    }
     /// Grows an open backing in place to what `spec` now says, under I/O; everything else of `spec` must be as opened.
     /// A smaller size is refused: nothing ever shrinks. Control thread only.
     ///

@@ -46,6 +46,7 @@ impl NamespaceSpec {
             } => Some(BackingSpec::BlockDevice {
                 path: device.path.clone(),
                 read_only,
+                expected_size_bytes: device.expected_size_bytes,
             }),
             BackendSpec { file: Some(file), .. } => Some(BackingSpec::File {
                 path: file.path.clone(),

@@ -213,6 +213,9 @@ pub struct BackendSpec {
 pub struct BlockDeviceSpec {
     /// Path below `/dev`.
     pub path: String,
+    /// Capacity that whoever provides the device says it has by now. A change of it has the device's own read anew,
+    /// which is what hosts see.
+    pub expected_size_bytes: Option<u64>,
 }
 
 /// A file.

@@ -458,6 +458,7 @@ mod errors {
         BackingSpec::BlockDevice {
             path: path.to_owned(),
             read_only: false,
+            expected_size_bytes: None,
         }
     }
 
@@ -726,6 +727,7 @@ mod block_device {
             BackingSpec::BlockDevice {
                 path: self.path.clone(),
                 read_only,
+                expected_size_bytes: None,
             }
         }
     }
@@ -751,6 +753,28 @@ mod block_device {
             drop(backing);
             write_read_zero_deallocate(&backend, &device.spec(false));
         }
+    }
+
+    #[test]
+    fn a_device_that_grows_is_announced_and_has_its_new_size_in_place() {
+        let Some(device) = Loop::attach(&[]) else { return };
+        let backend = HostBackend::new();
+        let backing = backend.open(&device.spec(false)).unwrap();
+        assert_eq!(backend.facts(&backing).size_bytes, 8 * MIB);
+        backend.take_changes();
+        let image = device._directory.path().join("image");
+        File::options()
+            .write(true)
+            .open(image)
+            .unwrap()
+            .set_len(16 * MIB)
+            .unwrap();
+        let status = Command::new("losetup").args(["--set-capacity", &device.path]).status();
+        assert!(status.unwrap().success());
+        assert!(backend.take_changes());
+        assert_eq!(backend.facts(&backing).size_bytes, 16 * MIB);
+        let mut bench = Bench::new(&backend, &backing);
+        assert_eq!(bench.run(WRITE, 12 * MIB, 4096, 0), 0);
     }
 
     #[test]

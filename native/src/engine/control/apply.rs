@@ -109,6 +109,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.ports.insert(id, port);
     }
 
+    /// Takes up that a block device has grown under its namespace.
+    pub(super) fn follow_devices(&mut self, now: Now) {
+        self.model_stale |= self.backings.follow_devices(&mut self.journal, now);
+    }
+
     /// Opens what is to be opened, one backing in a step.
     pub(super) fn open_backings(&mut self, now: Now) {
         self.backings.retry_due(now.instant);

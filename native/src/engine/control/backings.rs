@@ -2,6 +2,7 @@
 //! namespace's trouble is its own.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -212,18 +213,9 @@ impl<B: Backend> Backings<B> {
             entry.uuid = uuid;
             entry.replacement = None;
             match self.backend.grow(backing, &spec) {
-                Ok(grown) => {
-                    *facts = grown;
+                Ok(found) => {
                     entry.spec = spec;
-                    report(
-                        journal,
-                        now,
-                        &key,
-                        uuid,
-                        "Ready",
-                        ("Grown", String::new()),
-                        grown.size_bytes,
-                    );
+                    take_facts(facts, found, journal, now, (&key, uuid));
                 }
                 // It goes on as it was: nothing is torn down because of a bad edit.
                 Err(error) => {
@@ -245,6 +237,27 @@ impl<B: Backend> Backings<B> {
             });
             self.enqueue(key);
         }
+    }
+
+    /// Descriptor that becomes readable when [`Backings::follow_devices`] has something to look at.
+    #[must_use]
+    pub fn changes_fd(&self) -> Option<RawFd> {
+        self.backend.changes_fd()
+    }
+
+    /// Looks at every open backing again if a device may have changed; whether one has.
+    pub fn follow_devices(&mut self, journal: &mut Journal, now: Now) -> bool {
+        if !self.backend.take_changes() {
+            return false;
+        }
+        let mut changed = false;
+        for (key, entry) in &mut self.entries {
+            if let State::Ready { backing, facts, .. } = &mut entry.state {
+                let found = self.backend.facts(backing);
+                changed |= take_facts(facts, found, journal, now, (key, entry.uuid));
+            }
+        }
+        changed
     }
 
     fn enqueue(&mut self, key: NamespaceKey) {
@@ -408,6 +421,28 @@ fn pause(failures: u32) -> Duration {
     (RETRY_FIRST * (1 << failures.saturating_sub(1).min(16))).min(RETRY_LONGEST)
 }
 
+/// Takes over what was found at an open backing, and says so if it is another size; whether anything differs.
+fn take_facts(
+    facts: &mut BackingFacts,
+    found: BackingFacts,
+    journal: &mut Journal,
+    now: Now,
+    (key, uuid): (&NamespaceKey, Uuid),
+) -> bool {
+    let before = std::mem::replace(facts, found);
+    let size = found.size_bytes;
+    if size > before.size_bytes {
+        report(journal, now, key, uuid, "Ready", ("Grown", String::new()), size);
+    } else if size < before.size_bytes {
+        let message = format!(
+            "the device has {size} bytes, it had {}: what lay beyond is lost to hosts; give the device its size back",
+            before.size_bytes
+        );
+        report(journal, now, key, uuid, "Ready", ("Shrunk", message), size);
+    }
+    found != before
+}
+
 fn only_size_differs(old: &BackingSpec, new: &BackingSpec) -> bool {
     let without_size = |spec: &BackingSpec| {
         let mut spec = spec.clone();
@@ -415,7 +450,9 @@ fn only_size_differs(old: &BackingSpec, new: &BackingSpec) -> bool {
             BackingSpec::File { size_bytes, .. }
             | BackingSpec::Memory { size_bytes }
             | BackingSpec::Null { size_bytes } => *size_bytes = 0,
-            BackingSpec::BlockDevice { .. } => {}
+            BackingSpec::BlockDevice {
+                expected_size_bytes, ..
+            } => *expected_size_bytes = None,
         }
         spec
     };
@@ -452,4 +489,161 @@ fn report(
         Level::Info
     };
     journal.report_as(level, event, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    use super::*;
+    use crate::backend::host::{HostBackend, HostBacking, HostQueue};
+    use crate::engine::control::events::Report;
+    use crate::subsystem::spec::DesiredState;
+
+    const MIB: u64 = 1 << 20;
+
+    /// One block device, of the size that the test gives it.
+    #[derive(Debug, Clone, Default)]
+    struct OneDevice {
+        size_bytes: Arc<AtomicU64>,
+        announced: Arc<AtomicBool>,
+    }
+
+    impl OneDevice {
+        fn resize(&self, size_bytes: u64) {
+            self.size_bytes.store(size_bytes, Ordering::Relaxed);
+        }
+
+        fn announce(&self) {
+            self.announced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    impl Backend for OneDevice {
+        type Backing = HostBacking;
+        type Queue = HostQueue;
+
+        fn open(&self, spec: &BackingSpec) -> Result<Arc<HostBacking>, OpenError> {
+            assert!(matches!(spec, BackingSpec::BlockDevice { .. }));
+            HostBackend::new().open(&BackingSpec::Null { size_bytes: MIB })
+        }
+
+        fn facts(&self, _: &HostBacking) -> BackingFacts {
+            BackingFacts {
+                size_bytes: self.size_bytes.load(Ordering::Relaxed),
+                block_shift: 9,
+                volatile: false,
+                read_only: false,
+                write_cache: true,
+            }
+        }
+
+        fn take_changes(&self) -> bool {
+            self.announced.swap(false, Ordering::Relaxed)
+        }
+
+        fn queue(&self, depth: u32) -> std::io::Result<HostQueue> {
+            HostBackend::new().queue(depth)
+        }
+    }
+
+    struct Bench {
+        device: OneDevice,
+        backings: Backings<OneDevice>,
+        journal: Journal,
+        id: BackingId,
+    }
+
+    impl Bench {
+        fn serving(size_bytes: u64) -> Self {
+            let device = OneDevice::default();
+            device.resize(size_bytes);
+            let mut bench = Self {
+                backings: Backings::new(device.clone()),
+                device,
+                journal: Journal::default(),
+                id: BackingId(0),
+            };
+            bench.apply(None);
+            bench.id = bench.backings.open_next(&mut bench.journal, now()).unwrap().0;
+            bench.reports();
+            bench
+        }
+
+        fn apply(&mut self, expected: Option<u64>) {
+            let expected = expected.map_or_else(String::new, |size| format!(r#", "expectedSizeBytes": {size}"#));
+            let json = format!(
+                r#"{{"generation": 1, "spec": {{"nodeName": "node-a", "target": "storage/fast",
+                    "listeners": [{{"name": "storage", "addressFrom": {{"cidr": "10.9.0.0/24"}}}}],
+                    "subsystems": [{{"nqn": "nqn.2026-11.dev.weir:fast", "namespaces":
+                        [{{"nsid": 1, "backend": {{"blockDevice": {{"path": "/dev/weir/data"{expected}}}}}}}]}}]}}}}"#
+            );
+            let spec = DesiredState::from_json(json.as_bytes()).unwrap().spec;
+            self.backings.apply(&spec, &mut self.journal, now());
+        }
+
+        fn follow(&mut self) -> bool {
+            self.backings.follow_devices(&mut self.journal, now())
+        }
+
+        /// What is served: always from the backing that was opened first, so that no I/O is interrupted.
+        fn size_bytes(&self) -> u64 {
+            let (id, facts, _) = self
+                .backings
+                .ready(&("nqn.2026-11.dev.weir:fast".to_owned(), 1))
+                .unwrap();
+            assert_eq!((id, self.backings.leaving()), (self.id, 0));
+            facts.size_bytes
+        }
+
+        fn reports(&mut self) -> Vec<(&'static str, u64)> {
+            let said = |report: Report| match report.event {
+                Event::NamespaceState { reason, size_bytes, .. } => Some((reason, size_bytes)),
+                _ => None,
+            };
+            self.journal.take().into_iter().filter_map(said).collect()
+        }
+    }
+
+    fn now() -> Now {
+        Now {
+            instant: Instant::now(),
+            unix_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_device_that_grows_is_served_with_its_new_size_as_soon_as_the_kernel_says_so() {
+        let mut bench = Bench::serving(MIB);
+        assert!(!bench.follow());
+        bench.device.resize(2 * MIB);
+        bench.device.announce();
+        assert!(bench.follow());
+        assert_eq!(bench.size_bytes(), 2 * MIB);
+        assert_eq!(bench.reports(), [("Grown", 2 * MIB)]);
+        bench.device.announce();
+        assert!(!bench.follow(), "another device changed");
+        assert_eq!(bench.reports(), []);
+    }
+
+    #[test]
+    fn a_device_that_is_said_to_have_grown_is_looked_at_without_the_kernel_saying_so() {
+        let mut bench = Bench::serving(MIB);
+        bench.device.resize(2 * MIB);
+        bench.apply(Some(3 * MIB));
+        assert_eq!(bench.size_bytes(), 2 * MIB, "the device's own size is what counts");
+        assert_eq!(bench.reports(), [("Grown", 2 * MIB)]);
+        bench.apply(Some(4 * MIB));
+        assert_eq!(bench.reports(), []);
+    }
+
+    #[test]
+    fn a_device_that_shrinks_is_told_as_trouble() {
+        let mut bench = Bench::serving(2 * MIB);
+        bench.device.resize(MIB);
+        bench.device.announce();
+        assert!(bench.follow());
+        assert_eq!(bench.size_bytes(), MIB);
+        assert_eq!(bench.reports(), [("Shrunk", MIB)]);
+    }
 }

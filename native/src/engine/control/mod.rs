@@ -201,6 +201,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.advance_arming(now);
         self.connection_deadlines(now);
         self.advance_management(more_connection_events, now);
+        self.follow_devices(now);
         self.open_backings(now);
         self.advance_pollers(now);
         self.advance_quiesce(now);
@@ -248,7 +249,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// Descriptors that become readable when there is something to do.
     #[must_use]
     pub fn descriptors(&self) -> Vec<RawFd> {
-        let fixed = [self.provider.connection_event_fd(), self.links.fd()];
+        let fixed = [
+            self.provider.connection_event_fd(),
+            self.links.fd(),
+            self.backings.changes_fd(),
+        ];
         let devices = self.ports.values().flat_map(Port::devices);
         let devices = devices.filter_map(|device| self.provider.async_event_fd(device));
         fixed.into_iter().flatten().chain(devices).collect()
