@@ -34,5 +34,8 @@ export const MANAGED_BY = 'weir-operator';
 /** Field manager of everything the operator applies. */
 export const OPERATOR_FIELD_MANAGER = 'weir-operator';
 
+/** Field manager of what the operator writes at an NvmeofTargetNode while its pod is replaced or its paths are given up. */
+export const ROLLOUT_FIELD_MANAGER = 'weir-operator-rollout';
+
 /** Field manager of the status that a dataplane applies to its own NvmeofTargetNode. */
 export const DATAPLANE_FIELD_MANAGER = 'weir-dataplane';

@@ -122,6 +122,22 @@ const buffersSchema = z
   .prefault({})
   .describe('Memory registered with the RDMA device, for each listener and poller.');
 
+const pathsSchema = z
+  .strictObject({
+    state: z
+      .enum(['Accessible', 'Inaccessible'])
+      .describe(
+        'Inaccessible: every namespace reports ANA state inaccessible, so that hosts use their other paths, or wait.',
+      ),
+    ofPod: z
+      .string()
+      .min(1)
+      .max(253)
+      .optional()
+      .describe('Holds for the dataplane in this pod only: the pod that follows it serves. Any when absent.'),
+  })
+  .describe('Whether hosts may use the paths through this node. They may when absent.');
+
 const specObject = z.strictObject({
   nodeName: z.string().min(1).max(253).describe('Node that serves this.'),
   target: z
@@ -139,6 +155,9 @@ const specObject = z.strictObject({
   link: linkSchema,
   polling: pollingSchema,
   buffers: buffersSchema,
+  // Revision 2. Newer fields have no default: the API server would write it into every object, also into those of
+  // dataplanes that do not know the field.
+  paths: pathsSchema.optional(),
 });
 
 const withNodeFixed = withTransitionRule(specObject, {
@@ -161,6 +180,21 @@ export type NvmeofTargetNodeSpec = z.output<typeof nvmeofTargetNodeSpecSchema>;
 export type NvmeofTargetNodeSpecInput = z.input<typeof nvmeofTargetNodeSpecSchema>;
 
 const counter = (description: string) => z.int().min(0).default(0).describe(description);
+
+/**
+ * Counts the releases of the spec that have a new field. A dataplane reports the one that it knows as
+ * `status.specRevision`, and one that reports none knows the first: the operator leaves out what is newer. A dataplane
+ * refuses a spec with a field that it does not know, and serves on as it was.
+ */
+export const SPEC_REVISION = 2;
+
+/** Fields that came after the first revision, and with which they came. */
+export const SPEC_FIELD_REVISIONS = { paths: 2 } as const satisfies Partial<
+  Record<keyof NvmeofTargetNodeSpec, number>
+>;
+
+/** Where the paths through a node stand. */
+export const PATH_STATES = ['Accessible', 'Leaving', 'Inaccessible'] as const;
 
 /** Phases of a port; see docs/link-lifecycle.md. */
 export const PORT_PHASES = [
@@ -264,7 +298,18 @@ export const nvmeofTargetNodeStatusSchema = z
     hosts: mapList(hostStatusSchema, ['subsystem', 'controllerID'], { maxItems: STATUS_HOSTS_MAX })
       .optional()
       .describe(`Host connections, the first ${STATUS_HOSTS_MAX}.`),
+    paths: z
+      .enum(PATH_STATES)
+      .optional()
+      .describe(
+        'Whether hosts may use the paths through this node. Leaving: some host has not read yet that they may not, or its I/O is in flight.',
+      ),
     version: z.string().max(64).optional().describe('Version of the dataplane.'),
+    specRevision: z
+      .int()
+      .min(1)
+      .optional()
+      .describe('Newest revision of the spec that the dataplane knows; the first when absent.'),
     startTime: timestampSchema
       .optional()
       .describe('When the process that reports this was started; absent while none reports.'),

@@ -59,6 +59,8 @@ function describe(event: CoreEvent): string {
       return `listener ${known.listener}: ${known.from} → ${known.to}`;
     case 'linkState':
       return `listener ${known.listener}: link ${known.netdev} is ${known.up ? 'up' : 'down'}`;
+    case 'pathsChanged':
+      return `paths through this node: ${known.from} → ${known.to}`;
     case 'hostConnected':
       return `host ${known.hostNqn} connected to ${known.subsystem}`;
     case 'hostDisconnected':

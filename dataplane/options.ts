@@ -7,8 +7,15 @@ import { type LogLevel, logLevels } from './logging.ts';
 /** Where the desired state comes from. */
 export type SourceOptions =
   | { kind: 'file'; path: string }
-  /** `node` and `target` are known before the object is: they label the first metrics. */
-  | { kind: 'cluster'; namespace: string; name: string; node: string; target: string };
+  /** `node` and `target` are known before the object is: they label the first metrics. `pod`: where this runs. */
+  | {
+      kind: 'cluster';
+      namespace: string;
+      name: string;
+      node: string;
+      target: string;
+      pod?: string | undefined;
+    };
 
 /** The command line and the environment, checked. */
 export interface Options {
@@ -153,6 +160,7 @@ function sourceOf(
     name: objectName,
     node,
     target: target ?? `${namespace}/${objectName}`,
+    pod: environment['POD_NAME'],
   };
 }
 

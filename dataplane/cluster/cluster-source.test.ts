@@ -1,6 +1,10 @@
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type NvmeofTargetNodeStatus, nvmeofTargetNodeStatusSchema } from '../../crds/nvmeof-target-node.ts';
+import {
+  type NvmeofTargetNodeStatus,
+  nvmeofTargetNodeStatusSchema,
+  SPEC_REVISION,
+} from '../../crds/nvmeof-target-node.ts';
 import { CoreError } from '../core/errors.ts';
 import { FakeCore, sampleListener, sampleStats } from '../core/fake-core.ts';
 import { Dataplane } from '../dataplane.ts';
@@ -9,7 +13,13 @@ import type { FollowedSource } from '../source.ts';
 import { clusterSource } from './cluster-source.ts';
 import { FakeApi, type Write } from './fake-api.ts';
 
-const options = { namespace: 'storage', name: 'fast-node-a', node: 'node-a', target: 'storage/fast' };
+const options = {
+  namespace: 'storage',
+  name: 'fast-node-a',
+  node: 'node-a',
+  target: 'storage/fast',
+  pod: 'fast-new',
+};
 const statusPath = '/apis/weir.dev/v1alpha1/namespaces/storage/nvmeoftargetnodes/fast-node-a/status';
 
 let followed: FollowedSource | undefined;
@@ -134,6 +144,34 @@ describe('weir-dataplane in a cluster', () => {
     await settle();
     expect(core.applied).toEqual([]);
     expect(condition('Accepted')).toMatchObject({ status: 'False', reason: 'WrongNode' });
+  });
+
+  it('leaves its paths when that is said of its pod, and not when it is said of the one before', async () => {
+    const { core, put, status, condition, settle } = setUp();
+    const withPaths = (ofPod: string) => ({ ...sampleSpecInput, paths: { state: 'Inaccessible', ofPod } });
+    put(3, withPaths('fast-old'));
+    await settle();
+    expect(core.applied.at(-1)?.spec).not.toHaveProperty('paths');
+    expect(status().paths).toBe('Accessible');
+    put(4, withPaths('fast-new'));
+    await settle();
+    expect(core.applied.at(-1)?.spec.paths).toEqual({ state: 'Inaccessible', ofPod: 'fast-new' });
+    core.snapshot = sampleStats({ generation: 4, paths: 'Inaccessible' });
+    await settle();
+    expect(status()).toMatchObject({ paths: 'Inaccessible', observedGeneration: 4 });
+    expect(condition('Ready')).toMatchObject({ status: 'False', reason: 'PathsInaccessible' });
+  });
+
+  it('says which revision of the spec it knows, and refuses fields of a later one', async () => {
+    const { core, put, status, condition, settle } = setUp();
+    put(3);
+    await settle();
+    expect(status().specRevision).toBe(SPEC_REVISION);
+    put(4, { ...sampleSpecInput, somethingNew: { mode: 'Fast' } });
+    await settle();
+    expect(core.applied).toHaveLength(1);
+    expect(condition('Accepted')).toMatchObject({ status: 'False', reason: 'InvalidSpec' });
+    expect(condition('Accepted')?.message).toContain('somethingNew');
   });
 
   it('tells a link that went down in the conditions and as an Event', async () => {

@@ -32,6 +32,8 @@ export interface ClusterSourceOptions {
   name: string;
   node: string;
   target: string;
+  /** Pod that this runs in, if it runs in one. */
+  pod?: string | undefined;
 }
 
 /** An NvmeofTargetNode as it is read; the spec is checked when it is served. */
@@ -159,13 +161,20 @@ class FollowedNode implements FollowedSource {
     const misplaced = this.#misplaced(spec.data);
     if (misplaced !== undefined) return this.#refuse(generation, 'WrongNode', misplaced);
     try {
-      const served = this.#dataplane.apply({ generation, spec: spec.data });
+      const served = this.#dataplane.apply({ generation, spec: this.#withOwnPaths(spec.data) });
       this.#logger.info({ generation, paused: !served }, 'desired state received');
       return { refusal: undefined, served };
     } catch (error) {
       if (!(error instanceof CoreError)) throw error;
       return this.#refuse(generation, error.reason, error.message);
     }
+  }
+
+  /** What is said of the paths of another pod, most often of the one before, does not hold here. */
+  #withOwnPaths(spec: NvmeofTargetNodeSpec): NvmeofTargetNodeSpec {
+    const { paths, ...rest } = spec;
+    const isOwn = paths?.ofPod === undefined || paths.ofPod === this.#options.pod;
+    return isOwn ? spec : rest;
   }
 
   #misplaced(spec: NvmeofTargetNodeSpec): string | undefined {

@@ -117,6 +117,13 @@ function readiness(stats: CoreStats, accepted: Verdict, parts: readonly Verdict[
   }
   if (stats.generation === 0 && accepted.status === 'False') return accepted;
   if (stats.generation === 0) return { ...unknown, status: 'False' };
+  if (stats.paths !== 'Accessible') {
+    const message =
+      stats.paths === 'Leaving'
+        ? 'the paths through this node are inaccessible; some host has not read so yet, or its I/O is in flight'
+        : 'the paths through this node are inaccessible; hosts use other paths, or wait';
+    return { status: 'False', reason: 'PathsInaccessible', message };
+  }
   const obstacle = parts.find(({ status }) => status !== 'True');
   if (obstacle !== undefined) return { ...obstacle, status: 'False' };
   return { status: 'True', reason: 'Ready', message: 'every listener and namespace serves' };

@@ -58,6 +58,8 @@ export class EventStory {
         return this.#phaseChanged(known, nowMs);
       case 'drainFinished':
         return this.#drained(known, nowMs);
+      case 'pathsChanged':
+        return pathsReports(known);
       case 'memoryRegistration':
         return this.#memoryRegistered(known, nowMs);
       case 'namespaceState':
@@ -203,6 +205,18 @@ export class EventStory {
     this.#pasts.set(listener, past);
     return past;
   }
+}
+
+const pathNotes: Readonly<Record<string, string>> = {
+  Accessible: 'hosts may use the paths through this node again',
+  Leaving: 'hosts are told to leave the paths through this node (ANA inaccessible)',
+  Inaccessible: 'every host that can be reached knows that these paths are inaccessible; no I/O is in flight',
+};
+
+function pathsReports({ to }: EventOf<'pathsChanged'>): Report[] {
+  const note = pathNotes[to];
+  if (note === undefined) return [];
+  return [{ type: 'Normal', reason: `Paths${to}`, subject: to, note, action: 'Drain' }];
 }
 
 function linkReport(type: Report['type'], reason: string, listener: string, text: string): Report {

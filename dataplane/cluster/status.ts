@@ -1,6 +1,6 @@
 /** What a dataplane reports in the status of its NvmeofTargetNode: a pure function of what the core tells. */
 import type { Condition } from '../../crds/condition.ts';
-import type { NvmeofTargetNodeStatus } from '../../crds/nvmeof-target-node.ts';
+import { type NvmeofTargetNodeStatus, SPEC_REVISION } from '../../crds/nvmeof-target-node.ts';
 import { type Silence, silentStatus } from '../../crds/silent-status.ts';
 import type { CoreStats, ListenerStats, NamespaceStats } from '../core/stats.ts';
 import { judgeConditions, type Refusal } from './conditions.ts';
@@ -37,7 +37,9 @@ export function buildStatus(input: StatusInput): NvmeofTargetNodeStatus {
   const { stats } = input;
   return {
     observedGeneration: input.generation,
+    paths: stats.paths,
     version: input.version,
+    specRevision: SPEC_REVISION,
     startTime: wholeSeconds(input.startTime.getTime()),
     conditions: buildConditions(input),
     listeners: stats.listeners.map((listener) => listenerStatus(listener, input.outagesOf(listener.name))),

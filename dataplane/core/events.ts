@@ -34,6 +34,7 @@ const knownEventSchema = z.discriminatedUnion('type', [
     reason: text,
     message: text,
   }),
+  event('pathsChanged', { from: text, to: text }),
   event('linkState', { listener: text, netdev: text, up: z.boolean() }),
   event('hostConnected', {
     subsystem: text,

@@ -119,6 +119,7 @@ export function sampleStats(changes: Partial<CoreStats> = {}): CoreStats {
   return {
     generation: 0,
     state: 'Running',
+    paths: 'Accessible',
     listeners: [sampleListener()],
     namespaces: [sampleNamespace()],
     hosts: [],

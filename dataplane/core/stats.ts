@@ -1,6 +1,6 @@
 /** What the native core tells about itself: `weir_stats`. Counters count from the start of the process. */
 import { z } from 'zod';
-import { PORT_PHASES } from '../../crds/nvmeof-target-node.ts';
+import { PATH_STATES, PORT_PHASES } from '../../crds/nvmeof-target-node.ts';
 
 /** A count that only grows, or a number of things; the core's 64-bit values stay far below 2^53. */
 const count = z.number().nonnegative();
@@ -97,6 +97,8 @@ export const coreStatsSchema = z.object({
   /** Generation of the desired state that is served; 0 before the first. */
   generation: count,
   state: z.enum(['Running', 'Draining', 'Drained']),
+  /** Whether hosts may use the paths through this node, and whether all know when they may not. */
+  paths: z.enum(PATH_STATES),
   listeners: z.array(listenerStatsSchema),
   namespaces: z.array(namespaceStatsSchema),
   /** Connected hosts, bounded by the core. */

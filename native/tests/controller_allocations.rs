@@ -19,7 +19,7 @@ use weir_core::nvme::data_pointer::DataPointer;
 use weir_core::nvme::fabrics::{CONTROLLER_ID_DYNAMIC, ConnectCommand, ConnectData, PropertyAccess};
 use weir_core::nvme::opcode::io;
 use weir_core::nvme::properties::{Configuration, offset};
-use weir_core::subsystem::model::{Access, Model, Namespace, QueueLimits, Subsystem};
+use weir_core::subsystem::model::{Access, Model, Namespace, Paths, QueueLimits, Subsystem};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -57,7 +57,7 @@ fn model() -> Arc<Model> {
         },
         keep_alive_minimum_ms: 5000,
         drain_timeout: std::time::Duration::from_secs(15),
-        quiescing: false,
+        paths: Paths::Accessible,
     })
 }
 

@@ -91,9 +91,14 @@ impl AsyncEvents {
         Ok(())
     }
 
+    /// Whether the host enabled this notice.
+    pub(super) fn announces(&self, notice: Notice) -> bool {
+        self.configuration & notice.bit() != 0
+    }
+
     /// Something happened that the host wants to know, if it enabled the notice and was not told already.
     pub(super) fn raise(&mut self, notice: Notice) {
-        if self.configuration & notice.bit() != 0 && !self.masked.contains(notice) {
+        if self.announces(notice) && !self.masked.contains(notice) {
             self.pending.insert(notice);
         }
     }

@@ -12,7 +12,7 @@ use crate::nvme::log_page::IoCounters;
 use crate::nvme::opcode::DataDirection;
 use crate::nvme::qualified_name::DISCOVERY_NQN;
 use crate::nvme::status::{Status, StatusCode};
-use crate::subsystem::model::Model;
+use crate::subsystem::model::{Model, Paths};
 
 use super::async_event::AsyncEvents;
 use super::features::Settings;
@@ -148,7 +148,7 @@ impl Controller {
         controller_id: Option<u16>,
         now: Instant,
     ) -> Result<(Self, Completion), ConnectRefusal> {
-        if model.quiescing {
+        if model.paths == Paths::Leaving {
             return Err(ConnectRefusal::busy(connect));
         }
         if connect.queue_id != 0 {
@@ -196,6 +196,7 @@ impl Controller {
             settings: Settings::default(),
             counters: IoCounters::default(),
             ana_changes: 0,
+            ana_changes_known: 0,
             discovery_generation: model.revision,
             local_address: None,
             created: now,

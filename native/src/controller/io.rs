@@ -107,7 +107,7 @@ impl Controller {
         let Kind::Subsystem(subsystem) = &self.kind else {
             return Err(StatusCode::InvalidOpcode.permanent());
         };
-        if self.model.quiescing {
+        if !self.model.paths.accessible() {
             // A path error without DNR: multipath goes elsewhere, a single path waits.
             return Err(StatusCode::AsymmetricAccessInaccessible.retryable());
         }

@@ -81,12 +81,13 @@ impl Controller {
             (log::COMMAND_EFFECTS, _) if request.command_set != COMMAND_SET_NVM => return Err(INVALID_FIELD),
             (log::COMMAND_EFFECTS, _) => put_whole(&request, out, &command_effects())?,
             (log::ASYMMETRIC_NAMESPACE_ACCESS, Kind::Subsystem(subsystem)) => {
-                let state = if self.model.quiescing {
-                    AnaState::Inaccessible
-                } else {
+                let state = if self.model.paths.accessible() {
                     AnaState::Optimized
+                } else {
+                    AnaState::Inaccessible
                 };
                 write_ana_log(&request, out, subsystem, self.ana_changes, state)?;
+                self.ana_changes_known = self.ana_changes;
             }
             _ => return Err(INVALID_LOG_PAGE),
         }

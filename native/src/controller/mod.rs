@@ -80,6 +80,8 @@ pub struct Controller {
     counters: IoCounters,
     /// Counts changes of the ANA log.
     ana_changes: u64,
+    /// The same when the host last read it.
+    ana_changes_known: u64,
     /// Revision of the model in which the discovery log of this host last changed.
     discovery_generation: u64,
     /// Where the host connected to.
@@ -157,6 +159,12 @@ impl Controller {
     /// The next completion of an Async Event Request, to be sent on the admin queue.
     pub fn next_event(&mut self) -> Option<Completion> {
         self.events.next_completion()
+    }
+
+    /// The host has read the ANA log since it changed last, or will not: it asked for no notice of changes.
+    #[must_use]
+    pub fn knows_ana_states(&self) -> bool {
+        self.ana_changes_known == self.ana_changes || !self.events.announces(Notice::AsymmetricAccessChanged)
     }
 
     /// A queue of the association is gone.

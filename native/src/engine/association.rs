@@ -109,6 +109,11 @@ impl Associations {
         self.table.slots()
     }
 
+    /// Every association.
+    pub fn iter(&self) -> impl Iterator<Item = &Association> {
+        self.table.iter().map(|(_, association)| association)
+    }
+
     /// Every association, changeable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Handle, &mut Association)> {
         self.table.iter_mut()

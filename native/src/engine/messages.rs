@@ -248,6 +248,12 @@ pub enum ToControl<P: Provider> {
     Event(Box<PollerEvent>),
     /// After [`ToPoller::Quiesce`]: nothing is in flight.
     Quiet,
+    /// Paths are inaccessible since this model or an earlier one: nothing is in flight, and every host that can be
+    /// reached has read so.
+    PathsClear {
+        /// The model's.
+        revision: u64,
+    },
     /// The thread is leaving.
     Stopped,
 }

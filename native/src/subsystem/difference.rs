@@ -46,7 +46,7 @@ pub fn ana_changed(old: (&Model, &Subsystem), new: (&Model, &Subsystem)) -> bool
             .map(|namespace| (namespace.id, namespace.ana_group))
             .collect()
     };
-    old.0.quiescing != new.0.quiescing || groups(old.1) != groups(new.1)
+    old.0.paths.accessible() != new.0.paths.accessible() || groups(old.1) != groups(new.1)
 }
 
 /// Whether the discovery log that this host may see differs.
@@ -67,6 +67,7 @@ mod tests {
 
     use super::*;
     use crate::subsystem::fixture;
+    use crate::subsystem::model::Paths;
 
     fn with_namespaces(ids: &[u32]) -> Subsystem {
         Subsystem {
@@ -113,12 +114,13 @@ mod tests {
     #[test]
     fn leaving_changes_the_ana_log() {
         let old = fixture::model();
-        let new = Model {
-            quiescing: true,
-            ..old.clone()
-        };
+        let with = |paths| Model { paths, ..old.clone() };
         let subsystem = fixture::subsystem();
-        assert!(ana_changed((&old, &subsystem), (&new, &subsystem)));
-        assert!(!ana_changed((&old, &subsystem), (&old, &subsystem)));
+        let changed = |old: &Model, new: &Model| ana_changed((old, &subsystem), (new, &subsystem));
+        assert!(changed(&old, &with(Paths::Inaccessible)));
+        assert!(changed(&old, &with(Paths::Leaving)));
+        assert!(changed(&with(Paths::Inaccessible), &old));
+        assert!(!changed(&with(Paths::Inaccessible), &with(Paths::Leaving)));
+        assert!(!changed(&old, &old));
     }
 }

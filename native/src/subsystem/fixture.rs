@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::derive::derived_uuid;
-use super::model::{Access, Listener, Model, Namespace, QueueLimits, Subsystem};
+use super::model::{Access, Listener, Model, Namespace, Paths, QueueLimits, Subsystem};
 use crate::backend::BackingId;
 
 /// NQN of the subsystem.
@@ -54,6 +54,6 @@ pub fn model() -> Model {
         },
         keep_alive_minimum_ms: 5000,
         drain_timeout: std::time::Duration::from_secs(15),
-        quiescing: false,
+        paths: Paths::Accessible,
     }
 }

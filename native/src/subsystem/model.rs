@@ -24,8 +24,27 @@ pub struct Model {
     pub keep_alive_minimum_ms: u32,
     /// How long what is taken down may take before it is quarantined and reported.
     pub drain_timeout: Duration,
-    /// The process is leaving: every namespace reports ANA inaccessible.
-    pub quiescing: bool,
+    /// Whether hosts may use the paths through this node.
+    pub paths: Paths,
+}
+
+/// Whether hosts may use the paths through this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// They may.
+    Accessible,
+    /// Every namespace reports ANA inaccessible: hosts use their other paths, or wait. They may connect.
+    Inaccessible,
+    /// The same, and nobody connects any more: the process leaves.
+    Leaving,
+}
+
+impl Paths {
+    /// Whether I/O is served.
+    #[must_use]
+    pub const fn accessible(self) -> bool {
+        matches!(self, Self::Accessible)
+    }
 }
 
 /// A listener's resolved address, for the discovery log.

@@ -51,6 +51,30 @@ pub struct NodeSpec {
     /// Memory registered per listener and poller.
     #[serde(default)]
     pub buffers: BuffersSpec,
+    /// Whether hosts may use the paths through this node.
+    #[serde(default)]
+    pub paths: PathsSpec,
+}
+
+/// Whether hosts may use the paths through this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PathsSpec {
+    /// Whether they may.
+    #[serde(default)]
+    pub state: PathsState,
+    /// Pod that this is meant for. Whoever hands the state over looks at it: the core does not know its pod.
+    pub of_pod: Option<String>,
+}
+
+/// Whether hosts may use the paths through this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum PathsState {
+    /// They may.
+    #[default]
+    Accessible,
+    /// Namespaces report ANA inaccessible: hosts use other paths, or wait.
+    Inaccessible,
 }
 
 /// An address and port on which hosts reach the target.

@@ -21,7 +21,7 @@ use weir_core::provider::{
     AcceptParameters, Arena, ConnectParameters, ConnectionEvent, DEFAULT_CONNECT_RETRY, MemoryAccess, Provider,
     QueuePairParameters,
 };
-use weir_core::subsystem::model::{Access, Listener, Model, Namespace, QueueLimits, Subsystem};
+use weir_core::subsystem::model::{Access, Listener, Model, Namespace, Paths, QueueLimits, Subsystem};
 
 const PORT: PortId = PortId(1);
 const EPOCH: Epoch = Epoch(1);
@@ -102,7 +102,7 @@ fn model<B: Backend>(backend: &B, backing: &B::Backing, address: SocketAddr) -> 
         },
         keep_alive_minimum_ms: 5000,
         drain_timeout: Duration::from_secs(15),
-        quiescing: false,
+        paths: Paths::Accessible,
     }
 }
 

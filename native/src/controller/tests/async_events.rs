@@ -7,7 +7,7 @@ use crate::nvme::command::CommandBuilder;
 use crate::nvme::opcode::admin;
 use crate::nvme::status::StatusCode;
 use crate::subsystem::fixture;
-use crate::subsystem::model::{Model, Subsystem};
+use crate::subsystem::model::{Model, Paths, Subsystem};
 
 fn set_namespaces(model: &mut Model, ids: &[u32]) {
     let namespaces = ids.iter().map(|id| fixture::namespace(*id)).collect();
@@ -52,13 +52,50 @@ fn changes_before_the_list_is_read_are_announced_once_and_listed_together() {
     assert_eq!(ids(&host.log(0x04, 0, 4096, false).unwrap()), [1, 3]);
 }
 
-#[test]
-fn leaving_makes_every_group_inaccessible_and_says_so() {
-    let mut host = listening();
-    let _ = host.apply(|model| model.quiescing = true);
-    assert_eq!(host.controller.next_event().unwrap().result, 0x0c_0302);
+fn ana_state(host: &mut Host) -> (u64, u8) {
     let log = host.log(0x0c, 0, 64, false).unwrap();
-    assert_eq!((u64_at(&log, 0), log[32]), (1, 3), "change count, state");
+    (u64_at(&log, 0), log[32])
+}
+
+#[test]
+fn inaccessible_paths_are_announced_in_every_group_and_so_is_their_return() {
+    let mut host = listening();
+    let _ = host.apply(|model| model.paths = Paths::Inaccessible);
+    assert_eq!(host.controller.next_event().unwrap().result, 0x0c_0302);
+    assert_eq!(ana_state(&mut host), (1, 3), "change count, state");
+    host.request_event(31);
+    let _ = host.apply(|model| model.paths = Paths::Leaving);
+    assert_eq!(host.controller.next_event(), None, "nothing changed for the host");
+    let _ = host.apply(|model| model.paths = Paths::Accessible);
+    assert_eq!(host.controller.next_event().unwrap().result, 0x0c_0302);
+    assert_eq!(ana_state(&mut host), (2, 1));
+}
+
+#[test]
+fn a_host_knows_of_inaccessible_paths_once_it_has_read_the_log() {
+    let mut host = listening();
+    assert!(
+        host.controller.knows_ana_states(),
+        "nothing has changed since it connected"
+    );
+    let _ = host.apply(|model| model.paths = Paths::Inaccessible);
+    assert!(!host.controller.knows_ana_states());
+    assert!(host.controller.next_event().is_some());
+    assert!(
+        !host.controller.knows_ana_states(),
+        "it was told that there is something to read"
+    );
+    host.log(0x04, 0, 4096, false).unwrap();
+    assert!(!host.controller.knows_ana_states());
+    host.log(0x0c, 0, 64, true).unwrap();
+    assert!(host.controller.knows_ana_states(), "also when it retains the event");
+}
+
+#[test]
+fn nobody_waits_for_a_host_that_asked_for_no_notices() {
+    let mut host = Host::ready(fixture::model());
+    let _ = host.apply(|model| model.paths = Paths::Inaccessible);
+    assert!(host.controller.knows_ana_states());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::nvme::opcode::io;
 use crate::nvme::qualified_name::DISCOVERY_NQN;
 use crate::nvme::status::{Status, StatusCode};
 use crate::subsystem::fixture;
-use crate::subsystem::model::{Access, Model, Subsystem};
+use crate::subsystem::model::{Access, Model, Paths, Subsystem};
 
 const INVALID: Status = StatusCode::ConnectInvalidParameters.permanent();
 
@@ -144,7 +144,7 @@ fn a_host_that_is_not_on_the_list_is_refused_and_a_closed_list_admits_nobody() {
 #[test]
 fn while_leaving_no_refusal_forbids_another_try() {
     let model = Model {
-        quiescing: true,
+        paths: Paths::Leaving,
         ..fixture::model()
     };
     let busy = StatusCode::ConnectControllerBusy.retryable();

@@ -8,7 +8,7 @@ use crate::nvme::data_pointer::DataPointer;
 use crate::nvme::opcode::io;
 use crate::nvme::status::{Status, StatusCode};
 use crate::subsystem::fixture;
-use crate::subsystem::model::{Model, Namespace, Subsystem};
+use crate::subsystem::model::{Model, Namespace, Paths, Subsystem};
 
 /// Blocks of the fixture's namespaces.
 const SIZE_BLOCKS: u64 = 1 << 21;
@@ -186,7 +186,7 @@ fn unknown_namespaces_and_opcodes_are_refused_for_good() {
 #[test]
 fn while_leaving_io_fails_with_a_path_error_that_may_be_retried() {
     let mut host = host();
-    let _ = host.apply(|model| model.quiescing = true);
+    let _ = host.apply(|model| model.paths = Paths::Inaccessible);
     for builder in [
         command(io::READ).blocks(0, 8),
         command(io::FLUSH),

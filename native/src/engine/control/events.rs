@@ -51,6 +51,13 @@ pub enum Event {
         /// What is wrong and what to change.
         message: String,
     },
+    /// Hosts may use the paths through this node, or must not, or all know that they must not.
+    PathsChanged {
+        /// Before: `Accessible`, `Leaving` or `Inaccessible`.
+        from: &'static str,
+        /// Now.
+        to: &'static str,
+    },
     /// A port changed its phase.
     PortPhase {
         /// Listener's name.
@@ -245,7 +252,9 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Applied { .. } | Self::HostConnected(_) | Self::HostDisconnected(_) => Level::Info,
+            Self::Applied { .. } | Self::PathsChanged { .. } | Self::HostConnected(_) | Self::HostDisconnected(_) => {
+                Level::Info
+            }
             Self::LinkState { up: true, .. } => Level::Info,
             Self::LinkState { up: false, .. } | Self::ApplyProblem { .. } | Self::ConnectRejected { .. } => {
                 Level::Warning

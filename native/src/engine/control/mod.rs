@@ -15,6 +15,7 @@
 //! | `model_builder` | the model that is published |
 //! | `pollers` | starting, telling and hearing pollers |
 //! | `hosts` | who is connected |
+//! | `paths` | whether hosts may use the paths through this node |
 //! | `quiesce` | leaving in good order |
 //! | `events`, `journal` | what is reported |
 //! | `stats` | what is counted |
@@ -45,6 +46,7 @@ pub mod journal;
 mod levels;
 pub mod management;
 mod model_builder;
+mod paths;
 mod pollers;
 pub mod port;
 mod quiesce;
@@ -58,6 +60,7 @@ use connections::Connections;
 use events::Report;
 use hosts::Hosts;
 use journal::Journal;
+use paths::PathsPhase;
 use pollers::Pollers;
 pub use pollers::{Mailboxes, PollerHost, PollerLink, wire};
 use port::{Port, Reason};
@@ -139,6 +142,10 @@ pub struct Control<P: Provider, B: Backend, H: PollerHost<P, B>> {
     devices_stale: bool,
     recheck_at: Option<Instant>,
     quiesce: Option<Quiesce>,
+    /// Revision of the model since which paths are inaccessible.
+    inaccessible_since: Option<u64>,
+    /// Where the paths stood when that was last reported.
+    paths_reported: PathsPhase,
     /// The pollers leave after the drain.
     closing: bool,
     exit_when_device_removed: bool,
@@ -177,6 +184,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             devices_stale: true,
             recheck_at: None,
             quiesce: None,
+            inaccessible_since: None,
+            paths_reported: PathsPhase::Accessible,
             closing: false,
             exit_when_device_removed: parts.exit_when_device_removed,
             recreation: parts.recreation,
@@ -206,6 +215,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         self.advance_pollers(now);
         self.advance_quiesce(now);
         self.publish_model(now);
+        self.follow_paths(now);
         self.release_finished(now);
         self.pollers.flush();
         if !self.links_known {

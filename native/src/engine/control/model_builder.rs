@@ -10,7 +10,7 @@ use crate::engine::control::events::Event;
 use crate::engine::messages::ToPoller;
 use crate::lifecycle::Phase;
 use crate::provider::Provider;
-use crate::subsystem::model::{Listener, Model, Namespace, QueueLimits};
+use crate::subsystem::model::{Listener, Model, Namespace, Paths, QueueLimits};
 
 /// A model that serves nothing, before the first desired state.
 pub(super) fn empty() -> Model {
@@ -26,7 +26,7 @@ pub(super) fn empty() -> Model {
         },
         keep_alive_minimum_ms: 1000,
         drain_timeout: Duration::from_secs(15),
-        quiescing: false,
+        paths: Paths::Accessible,
     }
 }
 
@@ -97,7 +97,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             limits: spec.queue_limits(),
             keep_alive_minimum_ms: spec.keep_alive_minimum_ms(),
             drain_timeout: self.drain_timeout(),
-            quiescing: self.quiesce.is_some(),
+            paths: self.wanted_paths(),
         })
     }
 }

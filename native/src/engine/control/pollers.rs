@@ -101,6 +101,8 @@ struct Remote<P: Provider, B: Backend> {
     /// Messages that found the mailbox full.
     waiting: VecDeque<ToPoller<P, B>>,
     quiet: bool,
+    /// Last model of which it said that paths are clear; 0 before the first.
+    paths_clear: u64,
     stopped: bool,
     /// Its last question about a fence; 0 before the first.
     last_question: u64,
@@ -272,6 +274,11 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Pollers<P, B, H> {
         self.remotes.iter().all(|remote| remote.quiet)
     }
 
+    /// All of them said that paths are clear, of this model or a later one.
+    pub(super) fn paths_clear_since(&self, revision: u64) -> bool {
+        self.remotes.iter().all(|remote| remote.paths_clear >= revision)
+    }
+
     /// Wants so many, waiting for work in this way.
     pub(super) fn want(&mut self, count: usize, mode: PollingMode) {
         if mode != self.mode {
@@ -380,6 +387,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
                     link,
                     waiting: VecDeque::new(),
                     quiet: false,
+                    paths_clear: 0,
                     stopped: false,
                     last_question: 0,
                     heard: None,
@@ -473,6 +481,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             ToControl::BackingDetached(id) => self.backings.detached(id, &mut self.journal, now),
             ToControl::Event(event) => self.poller_event(poller, *event, now),
             ToControl::Quiet => self.pollers.remotes[poller].quiet = true,
+            ToControl::PathsClear { revision } => self.pollers.remotes[poller].paths_clear = revision,
             ToControl::Stopped => self.pollers.remotes[poller].stopped = true,
         }
     }

@@ -1,5 +1,5 @@
-//! Leaving in good order: namespaces become inaccessible so that hosts use their other paths, I/O in flight finishes,
-//! hosts are told, ports drain. Bounded in time, and silent over links that are down.
+//! Leaving in good order: namespaces become inaccessible; hosts read so and use their other paths, while I/O in flight
+//! finishes; then hosts are told to disconnect and ports drain. Bounded in time, and silent over links that are down.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,12 @@ use crate::engine::messages::{PortId, ToPoller};
 use crate::lifecycle::Event;
 use crate::provider::Provider;
 
-/// Time for hosts to read the new ANA state before their queues go.
+/// Least time for hosts to see the new ANA state before their queues go: some ask for no notice of it.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// Longest wait for hosts to read the new ANA state. One that answers at all does so in milliseconds; a host without
+/// another path waits for the next process the longer the longer this is.
+const TOLD_MAX: Duration = Duration::from_secs(2);
 
 /// Of the whole time, the part in which I/O in flight may finish before queues are closed over it.
 const QUIETING_SHARE: u32 = 2;
@@ -25,12 +29,47 @@ const CLOSING: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// No I/O is accepted any more; what is in flight finishes.
-    Quieting { not_before: Instant, until: Instant },
+    /// No I/O is accepted any more; what is in flight finishes, and hosts read that their paths are inaccessible.
+    Quieting(Quieting),
     /// Ports drain and hosts are told.
     Draining,
     /// Over.
     Drained,
+}
+
+/// How long the first stage takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Quieting {
+    not_before: Instant,
+    told_until: Instant,
+    until: Instant,
+}
+
+impl Quieting {
+    fn new(now: Instant, timeout: Duration) -> Self {
+        let until = now + timeout / QUIETING_SHARE;
+        Self {
+            not_before: (now + GRACE).min(until),
+            told_until: (now + TOLD_MAX).min(until),
+            until,
+        }
+    }
+
+    /// Takes no longer than until then.
+    fn shorten_to(&mut self, until: Instant) {
+        for moment in [&mut self.not_before, &mut self.told_until, &mut self.until] {
+            *moment = until.min(*moment);
+        }
+    }
+
+    /// When it is over, as things are: nothing is in flight; hosts know that their paths are inaccessible.
+    fn over_at(self, quiet: bool, hosts_know: bool) -> Instant {
+        match (quiet, hosts_know) {
+            (false, _) => self.until,
+            (true, false) => self.told_until,
+            (true, true) => self.not_before,
+        }
+    }
 }
 
 /// A drain of the whole process.
@@ -42,10 +81,8 @@ pub struct Quiesce {
 
 impl Quiesce {
     fn new(timeout: Duration, now: Instant) -> Self {
-        let until = now + timeout / QUIETING_SHARE;
-        let not_before = (now + GRACE).min(until);
         Self {
-            stage: Stage::Quieting { not_before, until },
+            stage: Stage::Quieting(Quieting::new(now, timeout)),
             deadline: now + timeout,
         }
     }
@@ -53,11 +90,8 @@ impl Quiesce {
     /// Takes no longer than this one, whatever it waits for.
     fn shorten_to(&mut self, other: Self) {
         self.deadline = self.deadline.min(other.deadline);
-        if let (Stage::Quieting { not_before, until }, Stage::Quieting { until: sooner, .. }) =
-            (&mut self.stage, other.stage)
-        {
-            *until = sooner.min(*until);
-            *not_before = sooner.min(*not_before);
+        if let (Stage::Quieting(quieting), Stage::Quieting(other)) = (&mut self.stage, other.stage) {
+            quieting.shorten_to(other.until);
         }
     }
 }
@@ -110,7 +144,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     pub(super) fn quiesce_deadline(&self) -> Option<Instant> {
         match self.quiesce?.stage {
-            Stage::Quieting { not_before, until } => Some(if self.pollers.all_quiet() { not_before } else { until }),
+            Stage::Quieting(quieting) => Some(quieting.over_at(self.pollers.all_quiet(), self.paths_clear())),
             Stage::Draining => Some(self.quiesce?.deadline),
             Stage::Drained => None,
         }
@@ -119,9 +153,8 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     pub(super) fn advance_quiesce(&mut self, now: Now) {
         let Some(quiesce) = self.quiesce else { return };
         let stage = match quiesce.stage {
-            Stage::Quieting { not_before, until } => {
-                let quiet = self.pollers.all_quiet() && now.instant >= not_before;
-                if !quiet && now.instant < until {
+            Stage::Quieting(quieting) => {
+                if now.instant < quieting.over_at(self.pollers.all_quiet(), self.paths_clear()) {
                     return;
                 }
                 self.stop_ports(quiesce.deadline, now);
@@ -164,5 +197,38 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
 
     fn backings_settled(&self) -> bool {
         self.backings.leaving() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_go_when_hosts_know_and_nothing_is_in_flight_and_in_the_end_anyway() {
+        let now = Instant::now();
+        let quieting = Quieting::new(now, Duration::from_secs(15));
+        let after = |quiet, hosts_know| quieting.over_at(quiet, hosts_know) - now;
+        assert_eq!(after(true, true), GRACE);
+        assert_eq!(
+            after(true, false),
+            TOLD_MAX,
+            "a host that does not read is not waited for longer"
+        );
+        assert_eq!(
+            after(false, true),
+            Duration::from_millis(7500),
+            "half of the whole time"
+        );
+        assert_eq!(after(false, false), Duration::from_millis(7500));
+    }
+
+    #[test]
+    fn a_short_drain_shortens_all_of_it() {
+        let now = Instant::now();
+        let quieting = Quieting::new(now, Duration::from_millis(200));
+        for (quiet, hosts_know) in [(true, true), (true, false), (false, false)] {
+            assert_eq!(quieting.over_at(quiet, hosts_know) - now, Duration::from_millis(100));
+        }
     }
 }

@@ -64,6 +64,7 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
         json!({
             "generation": self.generation,
             "state": self.state_name(),
+            "paths": self.paths_phase().name(),
             "listeners": listeners,
             "namespaces": self.namespaces(),
             "hosts": hosts,

@@ -25,6 +25,7 @@ use crate::subsystem::spec::{DesiredState, PollingMode};
 mod drive;
 mod levels;
 mod management;
+mod paths;
 mod quiesce;
 
 type SimPoller = Poller<SimProvider, HostBackend>;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, BackingId, Queue};
 use crate::controller::Standing;
+use crate::engine::association::Association;
 use crate::engine::messages::{CloseReason, ToControl};
 use crate::engine::poller::{Poller, Quiesce};
 use crate::provider::Provider;
@@ -13,6 +14,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     /// Serves the new state from the next command on. Hosts hear of what changed for them; those that may no longer be
     /// here are taken down.
     pub(super) fn apply_model(&mut self, model: Arc<Model>) {
+        self.paths_cleared &= !model.paths.accessible();
         self.model = model;
         for slot in self.associations.slots() {
             let Some(association) = self.associations.handle(slot) else {
@@ -47,6 +49,23 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         if self.quiesce == Quiesce::Asked && self.requests.is_empty() {
             self.quiesce = Quiesce::Reported;
             self.outbox.send(ToControl::Quiet);
+        }
+    }
+
+    /// While paths are inaccessible: says so once every request is answered and every host that can be reached has read
+    /// the new ANA states.
+    pub(super) fn report_paths_clear(&mut self) {
+        if self.model.paths.accessible() || self.paths_cleared || !self.requests.is_empty() {
+            return;
+        }
+        let unaware = |association: &Association| {
+            self.shares[association.share].may_post() && !association.controller.knows_ana_states()
+        };
+        if !self.associations.iter().any(unaware) {
+            self.paths_cleared = true;
+            self.outbox.send(ToControl::PathsClear {
+                revision: self.model.revision,
+            });
         }
     }
 }

@@ -121,6 +121,8 @@ pub struct Poller<P: Provider, B: Backend> {
     events_blocked: bool,
     /// No I/O is accepted any more.
     quiesce: Quiesce,
+    /// Paths are inaccessible and the control thread was told that every host knows.
+    paths_cleared: bool,
     stopping: bool,
     stopped: bool,
     /// Steps so far; 0 before the first.
@@ -167,6 +169,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             orphans: Vec::new(),
             events_blocked: false,
             quiesce: Quiesce::No,
+            paths_cleared: false,
             stopping: false,
             stopped: false,
             step: 0,
@@ -193,6 +196,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         worked |= self.finish_draining();
         worked |= self.finish_detaching();
         self.report_quiet();
+        self.report_paths_clear();
         self.report_stopped();
         self.outbox.flush();
         let polls = if worked {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::subsystem::spec::{BuffersSpec, LinkSpec, PollingSpec, QueuesSpec};
+use crate::subsystem::spec::{BuffersSpec, LinkSpec, PathsState, PollingSpec, QueuesSpec};
 
 fn minimal() -> Value {
     json!({
@@ -111,6 +111,22 @@ fn unknown_fields_are_named() {
         "spec.listeners[0].prot",
         "unknown field `prot`",
     );
+}
+
+#[test]
+fn paths_are_accessible_unless_it_is_said_that_they_are_not() {
+    assert_eq!(read(&minimal()).unwrap().paths.state, PathsState::Accessible);
+    let paths = json!({"state": "Inaccessible", "ofPod": "fast-x2x9k"});
+    assert_eq!(
+        read(&with("/paths", paths)).unwrap().paths.state,
+        PathsState::Inaccessible
+    );
+    assert_refused(
+        &with("/paths", json!({"state": "Shut"})),
+        "spec.paths.state",
+        "unknown variant",
+    );
+    assert_refused(&with("/paths", json!({"pod": "x"})), "spec.paths.pod", "unknown field");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::provider::{
     AcceptParameters, Arena, ConnectParameters, ConnectRequest, ConnectionEvent, DEFAULT_CONNECT_RETRY, MemoryAccess,
     Provider, QueuePairParameters,
 };
-use crate::subsystem::model::{Access, Listener, Model, Namespace, QueueLimits, Subsystem};
+use crate::subsystem::model::{Access, Listener, Model, Namespace, Paths, QueueLimits, Subsystem};
 
 pub const SUBSYSTEM: &str = "nqn.2026-11.dev.weir:fast";
 pub const HOST: &str = "nqn.2026-11.dev.weir:host-a";
@@ -94,7 +94,7 @@ pub fn model(revision: u64, access: Access, namespaces: &[u32]) -> Arc<Model> {
         },
         keep_alive_minimum_ms: 1000,
         drain_timeout: Duration::from_secs(15),
-        quiescing: false,
+        paths: Paths::Accessible,
     })
 }
 
@@ -125,6 +125,7 @@ pub enum Told {
     Event(PollerEvent),
     Refused,
     Quiet,
+    PathsClear(u64),
     Stopped,
 }
 
@@ -494,6 +495,7 @@ impl Bench {
             ToControl::BackingDetached(id) => self.told.push(Told::Detached(id)),
             ToControl::Event(event) => self.told.push(Told::Event(*event)),
             ToControl::Quiet => self.told.push(Told::Quiet),
+            ToControl::PathsClear { revision } => self.told.push(Told::PathsClear(revision)),
             ToControl::Stopped => self.told.push(Told::Stopped),
         }
     }
