@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { DRAIN_FINALIZER } from '../crds/api-group.ts';
+import { SPEC_REVISION } from '../crds/nvmeof-target-node.ts';
 import { objectPath, RESOURCES } from './kubernetes/resource.ts';
 import { type RunningOperator, startOperator } from './operator.ts';
 import { SAMPLE_SETTINGS, sampleSpecInput } from './testing/samples.ts';
@@ -373,46 +374,151 @@ describe('a pod that the API server refuses', () => {
 });
 
 describe('a new template', () => {
-  it('replaces pods one node at a time, the next only when the last serves again', async () => {
-    await apply({ affinity: undefined, nodeSelector: { pool: 'rdma' }, scope: 'PerNode' });
-    const podA = await serve('fast', 'node-a');
-    await serve('fast', 'node-b');
-    await condition('Ready', { status: 'True' });
-    await apply({
-      affinity: undefined,
-      nodeSelector: { pool: 'rdma' },
-      scope: 'PerNode',
-      resources: { requests: { cpu: '200m' } },
-    });
-    const daemonSetPath = objectPath(RESOURCES.daemonSets, { namespace, name: 'weir-target-fast' }, 'status');
-    const seen = async (generation: number) =>
-      cluster.api.mergePatch(daemonSetPath, {
-        status: {
-          observedGeneration: generation,
-          desiredNumberScheduled: 2,
-          currentNumberScheduled: 2,
-          numberMisscheduled: 0,
-          numberReady: 2,
-        },
-      });
+  const onBoth = { affinity: undefined, nodeSelector: { pool: 'rdma' } };
+  /** Data that both nodes see: what a subsystem over several nodes needs. */
+  const shared = () => ({
+    ...onBoth,
+    namespaces: [{ nsid: 1, backend: { blockDevice: { path: `/dev/disk/by-id/${namespace}` } } }],
+  });
+  const newer = { resources: { requests: { cpu: '200m' } } };
+  const daemonSetPath = () =>
+    objectPath(RESOURCES.daemonSets, { namespace, name: 'weir-target-fast' }, 'status');
+  /** What the DaemonSet controller says once it has seen a template. */
+  const seen = async (generation: number) => {
     await cluster.waitFor('the new template', async () => {
       const daemonSet = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
-      return daemonSet?.metadata.generation === 2;
+      return daemonSet?.metadata.generation === generation;
     });
-    await seen(2);
-    await cluster.waitFor('the pod on node-a to go', async () => {
-      const pod = await cluster.find(RESOURCES.pods, podA, namespace);
-      return pod === undefined || pod.metadata.deletionTimestamp !== undefined;
+    await cluster.api.mergePatch(daemonSetPath(), {
+      status: {
+        observedGeneration: generation,
+        desiredNumberScheduled: 2,
+        currentNumberScheduled: 2,
+        numberMisscheduled: 0,
+        numberReady: 2,
+      },
     });
-    await cluster.endPod(namespace, podA).catch(() => undefined);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    const podB = await cluster.find(RESOURCES.pods, 'weir-target-fast-node-b', namespace);
-    expect(podB?.metadata.deletionTimestamp).toBeUndefined();
+  };
+  const podName = (node: string) => `weir-target-fast-${node}`;
+  const isLeaving = async (node: string) => {
+    const pod = await cluster.find(RESOURCES.pods, podName(node), namespace);
+    return pod === undefined || pod.metadata.deletionTimestamp !== undefined;
+  };
+  const podGone = async (node: string) => {
+    await cluster.waitFor(`the pod on ${node} to go`, () => isLeaving(node));
+    await cluster.endPod(namespace, podName(node)).catch(() => undefined);
+  };
+  const object = (node: string) => cluster.find(RESOURCES.targetNodes, `fast-${node}`, namespace);
+  const report = (node: string, hosts: number, change: object = {}) =>
+    cluster.reportServing(namespace, 'fast', node, hosts, undefined, {
+      specRevision: SPEC_REVISION,
+      paths: 'Accessible',
+      ...change,
+    });
+  const serveNew = async (node: string, hosts: number) => {
+    await cluster.runPod(namespace, 'fast', node);
+    await report(node, hosts);
+  };
+  const askedToLeave = (node: string) =>
+    cluster.waitFor(
+      `${node} to be asked to leave its paths`,
+      async () => (await object(node))?.['spec'].paths,
+    );
+  const progress = (words: string) =>
+    cluster.waitFor(`Progressing to say "${words}"`, async () => {
+      const { status } = await cluster.target(namespace, 'fast');
+      const conditions = status?.conditions as { type: string; message: string }[] | undefined;
+      return conditions?.some(({ type, message }) => type === 'Progressing' && message.includes(words));
+    });
+
+  it('replaces pods one node at a time, the next only when the last serves again', async () => {
+    await apply({ ...onBoth, scope: 'PerNode' });
     await serve('fast', 'node-a');
-    await cluster.waitFor('the pod on node-b to go', async () => {
-      const pod = await cluster.find(RESOURCES.pods, 'weir-target-fast-node-b', namespace);
-      return pod === undefined || pod.metadata.deletionTimestamp !== undefined;
-    });
+    await serve('fast', 'node-b');
+    await condition('Ready', { status: 'True' });
+    await apply({ ...onBoth, scope: 'PerNode', ...newer });
+    await seen(2);
+    await podGone('node-a');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(await isLeaving('node-b')).toBe(false);
+    await serve('fast', 'node-a');
+    await cluster.waitFor('the pod on node-b to go', () => isLeaving('node-b'));
+  });
+
+  it('moves hosts to their other paths first, and waits until they are back; another leader goes on with it', async () => {
+    await apply(shared());
+    await serveNew('node-a', 2);
+    await serveNew('node-b', 2);
+    await condition('Ready', { status: 'True' });
+    await apply({ ...shared(), ...newer });
+    await seen(2);
+    expect(await askedToLeave('node-a')).toEqual({ state: 'Inaccessible', ofPod: podName('node-a') });
+    await progress('waiting for hosts to leave the paths through node-a');
+    expect(await isLeaving('node-a')).toBe(false);
+
+    stop.abort();
+    await operator.ended;
+    stop = new AbortController();
+    operator = await start();
+    await report('node-a', 2, { paths: 'Leaving' });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(await isLeaving('node-a')).toBe(false);
+    await report('node-a', 2, { paths: 'Inaccessible' });
+    await podGone('node-a');
+    expect((await object('node-b'))?.['spec'].paths).toBeUndefined();
+
+    await serveNew('node-a', 1);
+    await progress('waiting for 1 of 2 hosts to come back to node-a: nqn.2026-11.dev.weir:host-1');
+    expect(await isLeaving('node-b')).toBe(false);
+    await report('node-a', 2);
+    await askedToLeave('node-b');
+    const first = await object('node-a');
+    expect(first?.['spec'].paths).toBeUndefined();
+    expect(first?.metadata.annotations).toBeUndefined();
+
+    await report('node-b', 2, { paths: 'Inaccessible' });
+    await podGone('node-b');
+    await serveNew('node-b', 2);
+    await condition('Progressing', { status: 'False', reason: 'Complete' });
+    expect((await object('node-b'))?.['spec'].paths).toBeUndefined();
+  });
+
+  it('sends a dataplane of the release before nothing that it does not know', async () => {
+    await apply(shared());
+    await serve('fast', 'node-a', 2);
+    await serve('fast', 'node-b', 2);
+    await condition('Ready', { status: 'True' });
+    await apply({ ...shared(), ...newer });
+    await seen(2);
+    await podGone('node-a');
+    for (const node of ['node-a', 'node-b']) expect((await object(node))?.['spec'].paths).toBeUndefined();
+    await serveNew('node-a', 2);
+    await podGone('node-b');
+  });
+
+  const cordon = (node: string, unschedulable: boolean) =>
+    cluster.api.mergePatch(objectPath(RESOURCES.nodes, { name: node }), { spec: { unschedulable } });
+
+  it('is not what it takes: a cordoned node gives up its paths while its hosts have others', async () => {
+    await apply(shared());
+    await serveNew('node-a', 2);
+    await serveNew('node-b', 1);
+    await condition('Ready', { status: 'True' });
+    await cordon('node-a', true);
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      expect((await object('node-a'))?.['spec'].paths).toBeUndefined();
+      await report('node-b', 2);
+      expect(await askedToLeave('node-a')).toEqual({ state: 'Inaccessible', ofPod: podName('node-a') });
+      await report('node-b', 1);
+      await cluster.waitFor('node-a to be given its paths back', async () => {
+        const found = await object('node-a');
+        return found !== undefined && found['spec'].paths === undefined;
+      });
+      expect(await isLeaving('node-a')).toBe(false);
+    } finally {
+      await cordon('node-a', false);
+    }
   });
 });
 

@@ -14,7 +14,9 @@ const taintSchema = z.object({
 
 const nodeSchema = z.object({
   metadata: metadataSchema,
-  spec: z.object({ taints: z.array(taintSchema).default([]) }).prefault({}),
+  spec: z
+    .object({ taints: z.array(taintSchema).default([]), unschedulable: z.boolean().default(false) })
+    .prefault({}),
 });
 
 /** A taint of a node. */
@@ -46,7 +48,14 @@ const podSchema = z.object({
     .object({
       phase: z.string().default('Unknown'),
       conditions: z
-        .array(z.object({ type: z.string(), status: z.string(), message: z.string().default('') }))
+        .array(
+          z.object({
+            type: z.string(),
+            status: z.string(),
+            message: z.string().default(''),
+            lastTransitionTime: z.string().nullish(),
+          }),
+        )
         .default([]),
       containerStatuses: z
         .array(

@@ -64,9 +64,11 @@ function isReport(current: KubernetesObject | undefined, previous: KubernetesObj
   );
 }
 
-/** What of a node decides who runs on it. Heartbeats change none of it. */
+/** What of a node decides who runs on it, and how. Heartbeats change none of it. */
 function selectionInputs(node: ClusterNode | undefined): unknown {
-  return node === undefined ? undefined : [node.metadata.uid, node.metadata.labels, node.spec.taints];
+  if (node === undefined) return undefined;
+  const { taints, unschedulable } = node.spec;
+  return [node.metadata.uid, node.metadata.labels, taints, unschedulable];
 }
 
 /** What of a claim decides whether and how pods can have it. */

@@ -20,6 +20,7 @@ export interface StoredTargetNode extends KubernetesObject {
     readonly subsystems?: readonly {
       readonly controllerIDs?: { readonly first: number; readonly last: number };
     }[];
+    readonly paths?: { readonly state: string; readonly ofPod?: string };
   };
   readonly status?: NvmeofTargetNodeStatus;
 }

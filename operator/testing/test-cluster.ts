@@ -333,13 +333,14 @@ export class TestCluster {
     await this.api.delete(objectPath(RESOURCES.pods, { name, namespace }), { gracePeriodSeconds: 0 });
   }
 
-  /** What a dataplane would report: all is well, with so many hosts. */
+  /** What a dataplane would report: all is well, with so many hosts; `change` replaces fields of the status. */
   async reportServing(
     namespace: string,
     targetName: string,
     nodeName: string,
     connectedHosts = 0,
     startTime = '2026-11-23T08:00:01Z',
+    change: object = {},
   ): Promise<void> {
     const { targetNodes } = RESOURCES;
     const name = targetNodeName(targetName, nodeName);
@@ -369,6 +370,7 @@ export class TestCluster {
       listeners: [{ name: 'storage', address: '10.9.0.1', port: 4420, phase: 'Serving', reason: 'Test' }],
       hosts,
       conditions: [...conditions, condition('Degraded', 'False')],
+      ...change,
     };
     const body = {
       apiVersion: apiVersionOf(targetNodes),
