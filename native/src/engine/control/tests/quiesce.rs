@@ -114,6 +114,34 @@ fn a_backing_that_a_poller_still_holds_is_waited_for() {
 }
 
 #[test]
+fn a_drain_is_over_once_every_host_that_can_be_told_was_told() {
+    let mut node = Node::serving(STORAGE);
+    let connection = node.connected(at(A));
+    node.begin_quiesce(TIMEOUT);
+    while node.control.state_name() != "Drained" {
+        assert_eq!(node.drain_results(), [""; 0]);
+        node.run(MOMENT);
+    }
+    assert_eq!(node.host.outcome(connection), ConnectOutcome::Disconnected);
+    assert_eq!(node.sim.live_objects().connection_ids, 0);
+}
+
+#[test]
+fn a_request_that_waits_for_its_port_is_rejected_at_once() {
+    let mut node = Node::serving(STORAGE);
+    node.sim.fail_always(FaultPoint::RegisterMemory, Some(libc::ENOMEM));
+    node.link("rdma0", false);
+    node.run(Duration::from_secs(2));
+    node.link("rdma0", true);
+    node.run(Duration::from_millis(500));
+    let connection = node.connect(at(A), 0);
+    node.settle();
+    assert_eq!(node.host.outcome(connection), ConnectOutcome::Pending);
+    node.begin_quiesce(TIMEOUT);
+    assert!(matches!(node.host.outcome(connection), ConnectOutcome::Rejected(_)));
+}
+
+#[test]
 fn pollers_leave_only_when_the_core_is_closed_after_the_drain() {
     let mut node = Node::serving(STORAGE);
     let pollers = node.pollers_left();

@@ -118,6 +118,32 @@ fn a_backend_that_hangs_past_the_deadline_is_quarantined_once_and_freed_later() 
     assert_eq!(host.read(&mut bench, queue, 0, 1), newer);
 }
 
+#[test]
+fn each_epoch_that_is_quarantined_counts_its_own_work() {
+    let mut bench = Bench::new();
+    let (_host, _queue) = busy_host(&mut bench);
+    drain(&mut bench, 1, 5);
+    bench.pass(Duration::from_secs(6));
+    bench.attach_port(Epoch(2));
+    bench.run();
+    let sim = bench.add_host();
+    let other = TestHost::connect_as(&mut bench, sim, "nqn.2026-11.dev.weir:host-b", 5000);
+    let queue = other.io_queue(&mut bench, 1);
+    other.post(queue, &other.read_command(0, 1).0, &[]);
+    bench.run();
+    assert_eq!(bench.backend.held(), 4);
+    drain(&mut bench, 2, 5);
+    bench.take_told();
+    bench.pass(Duration::from_secs(6));
+    assert_eq!(
+        bench.take_told(),
+        [Told::Quarantined {
+            queue_pairs: 1,
+            backend_ios: 1
+        }]
+    );
+}
+
 /// Time passes, and the host keeps its association alive.
 fn pass_alive(bench: &mut Bench, host: &TestHost, time: Duration) {
     let end = bench.now + time;
