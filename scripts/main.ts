@@ -29,6 +29,7 @@ const minute = 60;
 const mutatedFiles = [
   'src/lifecycle/*.rs',
   'src/engine/fence.rs',
+  'src/engine/handle_index.rs',
   'src/engine/poller/close.rs',
   'src/engine/poller/drain.rs',
   'src/engine/control/drive.rs',

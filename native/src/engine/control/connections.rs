@@ -176,10 +176,10 @@ impl<P: Provider> Connections<P> {
         self.by_port.get(&port).map_or(0, |handles| handles.len() as u64)
     }
 
-    /// No identifier is held at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+    /// Queue pairs that a connection is found by.
+    #[cfg(test)]
+    pub(super) fn queue_pairs(&self) -> usize {
+        self.by_queue_pair.len()
     }
 
     /// A port's, ascending by slot.

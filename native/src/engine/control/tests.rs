@@ -22,6 +22,7 @@ use crate::provider::sim::{
 use crate::subsystem::model::Model;
 use crate::subsystem::spec::{DesiredState, PollingMode};
 
+mod connections;
 mod drive;
 mod levels;
 mod management;
