@@ -116,3 +116,29 @@ fn an_epoch_lives_until_every_poller_gave_its_share_back() {
         }
     );
 }
+
+#[test]
+fn discovery_shows_a_port_while_it_serves_and_over_short_flaps() {
+    let mut node = Node::serving(STORAGE);
+    let shown = |node: &Node| node.control.model.listeners.len();
+    assert_eq!(shown(&node), 1);
+    node.link("rdma0", false);
+    node.run(Duration::from_millis(100));
+    assert_eq!((node.phase("storage").0.as_str(), shown(&node)), ("Holding", 1));
+    node.run(Duration::from_secs(3));
+    assert_eq!((node.phase("storage").0.as_str(), shown(&node)), ("Down", 0));
+    node.link("rdma0", true);
+    node.run(Duration::from_secs(1));
+    assert_eq!((node.phase("storage").0.as_str(), shown(&node)), ("Serving", 1));
+}
+
+#[test]
+fn a_device_that_is_down_under_a_link_that_is_up_is_tried_again_once_it_is_closed() {
+    let mut node = Node::serving(STORAGE);
+    node.sim.set_link("rxe0", LinkState::Down);
+    node.run(Duration::from_secs(3));
+    assert_eq!(node.phases("storage")[2..], ["Holding", "Draining", "Down", "Arming"]);
+    node.sim.set_link("rxe0", LinkState::Up);
+    node.run(Duration::from_secs(30));
+    node.assert_phase("storage", "Serving", "Serving");
+}

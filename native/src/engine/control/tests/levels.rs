@@ -125,3 +125,27 @@ fn async_events_of_a_device_are_counted_by_name_for_its_ports_only() {
     );
     assert_eq!(node.listener("second")["asyncEvents"], serde_json::json!({}));
 }
+
+#[test]
+fn links_that_could_not_be_read_are_looked_at_every_second_until_they_can_be() {
+    let mut node = Node::serving(STORAGE);
+    node.run(Duration::from_secs(1));
+    // Something is to be said, so the links are read, which fails; then there is nothing left to be said.
+    let connection = node.host.connect(at(A), b"hostile");
+    node.sim.run_until_idle();
+    // The step's first look comes before the request.
+    node.links.fail_reads(u32::MAX);
+    node.settle();
+    assert_eq!(node.host.outcome(connection), ConnectOutcome::Pending);
+    node.host.give_up(connection);
+    node.settle();
+    assert_eq!(
+        node.listener("storage")["verbsObjects"]["connectionIds"],
+        1,
+        "the listener's"
+    );
+    assert_eq!(node.sleep(5 * RECHECK + RECHECK / 2), 5);
+    node.links.fail_reads(0);
+    node.sleep(2 * RECHECK);
+    assert_eq!(node.sleep(10 * RECHECK), 0);
+}
