@@ -274,6 +274,33 @@ describe('a claim', () => {
     );
   });
 
+  it('that many nodes may write serves from several, one for a single node does not', async () => {
+    const raw = { namespaces: [{ nsid: 1, ...backend({ claimName: 'raw' }) }] };
+    const twoNodes = { affinity: undefined, nodeSelector: { pool: 'rdma' } };
+    await cluster.createClaim(namespace, 'raw', 'Block');
+    await cluster.bindClaim(namespace, 'raw', '1Gi');
+    await apply({ ...raw, ...twoNodes });
+    const refused = await condition('Accepted', { status: 'False', reason: 'ClaimAccessMode' });
+    expect(refused['message']).toContain('2 nodes use it (node-a, node-b): use a claim with ReadWriteMany');
+    await cluster.createClaim(namespace, 'shared', 'Block', { accessModes: ['ReadWriteMany'] });
+    await cluster.bindClaim(namespace, 'shared', '1Gi');
+    await apply({ ...twoNodes, namespaces: [{ nsid: 1, ...backend({ claimName: 'shared' }) }] });
+    await condition('Accepted', { status: 'True' });
+    const names = (await nodeObjects()).map(({ metadata }) => metadata.name);
+    expect(names.sort()).toEqual(['fast-node-a', 'fast-node-b']);
+  });
+
+  it('whose volume turns out to be on another node is refused', async () => {
+    const volumeName = `${namespace}-raw`;
+    await cluster.createClaim(namespace, 'raw', 'Block', { volumeName });
+    await cluster.bindClaim(namespace, 'raw', '1Gi');
+    await apply({ namespaces: [{ nsid: 1, ...backend({ claimName: 'raw' }) }] });
+    await condition('Accepted', { status: 'True' });
+    await cluster.createLocalVolume(volumeName, { namespace, name: 'raw' }, 'node-b');
+    const refused = await condition('Accepted', { status: 'False', reason: 'ClaimOnOtherNode' });
+    expect(refused['message']).toContain(`(${volumeName}) is not to be had there`);
+  });
+
   it('that has grown lets the file on it grow', async () => {
     await cluster.createClaim(namespace, 'files', 'Filesystem');
     await cluster.bindClaim(namespace, 'files', '1Gi');

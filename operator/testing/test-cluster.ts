@@ -217,8 +217,13 @@ export class TestCluster {
     await this.api.mergePatch(objectPath(RESOURCES.nodes, { name }), { spec: { taints: null } });
   }
 
-  /** Makes a claim with one writer at a time. Nothing here binds claims: see {@link bindClaim}. */
-  async createClaim(namespace: string, name: string, volumeMode: 'Block' | 'Filesystem'): Promise<void> {
+  /** Makes a claim. Nothing here binds claims: see {@link bindClaim}. */
+  async createClaim(
+    namespace: string,
+    name: string,
+    volumeMode: 'Block' | 'Filesystem',
+    more: { accessModes?: readonly string[]; volumeName?: string } = {},
+  ): Promise<void> {
     await this.api.create(listPath(RESOURCES.persistentVolumeClaims, namespace), {
       metadata: { name },
       spec: {
@@ -226,6 +231,27 @@ export class TestCluster {
         volumeMode,
         storageClassName: '',
         resources: { requests: { storage: '1Gi' } },
+        ...more,
+      },
+    });
+  }
+
+  /** Makes the volume of a claim, to be had on one node only. */
+  async createLocalVolume(
+    name: string,
+    claimRef: { readonly namespace: string; readonly name: string },
+    nodeName: string,
+  ): Promise<void> {
+    const term = { matchFields: [{ key: 'metadata.name', operator: 'In', values: [nodeName] }] };
+    await this.api.create(listPath(RESOURCES.persistentVolumes), {
+      metadata: { name },
+      spec: {
+        accessModes: ['ReadWriteOnce'],
+        volumeMode: 'Block',
+        capacity: { storage: '1Gi' },
+        claimRef,
+        local: { path: '/dev/vdc' },
+        nodeAffinity: { required: { nodeSelectorTerms: [term] } },
       },
     });
   }
