@@ -99,6 +99,10 @@ describe('a target that is applied', () => {
     for (const resource of [RESOURCES.serviceAccounts, RESOURCES.roles, RESOURCES.roleBindings]) {
       expect(await cluster.find(resource, 'weir-target-fast', namespace)).toBeDefined();
     }
+    const budget = await cluster.waitFor('the disruption budget', () =>
+      cluster.find(RESOURCES.podDisruptionBudgets, 'weir-target-fast', namespace),
+    );
+    expect(budget['spec'].minAvailable).toBe(0);
     const [object, ...others] = await nodeObjects();
     expect(others).toHaveLength(0);
     expect(object?.metadata.name).toBe('fast-node-a');

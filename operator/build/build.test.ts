@@ -3,6 +3,7 @@ import { nvmeofTargetNodeSpecSchema } from '../../crds/nvmeof-target-node.ts';
 import { derivedNamespaceUuid } from '../../crds/uuid.ts';
 import { SAMPLE_SETTINGS, sampleSpec } from '../testing/samples.ts';
 import { buildDaemonSet, TEMPLATE_HASH_ANNOTATION } from './daemon-set.ts';
+import { buildPodDisruptionBudget } from './pod-disruption-budget.ts';
 import { buildRole } from './role.ts';
 import { buildRoleBinding } from './role-binding.ts';
 import { buildServiceAccount } from './service-account.ts';
@@ -55,6 +56,7 @@ describe('every child', () => {
       buildServiceAccount(target),
       buildRole(target, ['fast-node-a']),
       buildRoleBinding(target),
+      buildPodDisruptionBudget(target, 3),
       buildDaemonSet(target, sampleSpec(), SAMPLE_SETTINGS, 9810),
       buildTargetNode(target, sampleSpec(), 'nqn.2026-11.dev.weir:fast', 'node-a', ids, new Map()),
     ];
@@ -65,6 +67,16 @@ describe('every child', () => {
         { kind: 'NvmeofTarget', uid: 'uid-fast', controller: true },
       ]);
     }
+  });
+});
+
+describe('the disruption budget of a target', () => {
+  it('lets one pod go at a time, of one node too, and selects the pods of the DaemonSet', () => {
+    const of = (nodes: number) => buildPodDisruptionBudget(target, nodes)['spec'] as Record<string, unknown>;
+    expect([0, 1, 2, 5].map((nodes) => of(nodes)['minAvailable'])).toEqual([0, 0, 1, 4]);
+    expect(of(2)).not.toHaveProperty('maxUnavailable');
+    const { selector } = of(2) as { selector: { matchLabels: Record<string, string> } };
+    expect(template().metadata.labels).toMatchObject(selector.matchLabels);
   });
 });
 

@@ -43,6 +43,7 @@ export const RESOURCES = {
     plural: 'persistentvolumes',
     namespaced: false,
   },
+  podDisruptionBudgets: namespaced('policy', 'v1', 'PodDisruptionBudget', 'poddisruptionbudgets'),
   leases: namespaced('coordination.k8s.io', 'v1', 'Lease', 'leases'),
   events: namespaced('events.k8s.io', 'v1', 'Event', 'events'),
   nodes: { group: '', version: 'v1', kind: 'Node', plural: 'nodes', namespaced: false },

@@ -4,6 +4,7 @@ import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
 import { childName, targetNodeName } from '../../crds/object-names.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import { buildDaemonSet } from '../build/daemon-set.ts';
+import { buildPodDisruptionBudget } from '../build/pod-disruption-budget.ts';
 import { buildRole } from '../build/role.ts';
 import { buildRoleBinding } from '../build/role-binding.ts';
 import { buildServiceAccount } from '../build/service-account.ts';
@@ -110,6 +111,9 @@ export class Children {
     const daemonSet = buildDaemonSet(identity, spec, this.#settings, metricsPort);
     await this.#applier.apply(RESOURCES.daemonSets, daemonSet, { current: live.daemonSet });
 
+    const budget = buildPodDisruptionBudget(identity, nodes.length);
+    await this.#applier.apply(RESOURCES.podDisruptionBudgets, budget);
+
     const gone = leaving.filter((object) => !draining.includes(object));
     await forEachLimited(gone, ({ metadata }) =>
       this.#delete(RESOURCES.targetNodes, identity, metadata.name),
@@ -127,6 +131,7 @@ export class Children {
       this.#delete(RESOURCES.targetNodes, identity, metadata.name),
     );
     const name = childName(identity.name);
+    await this.#delete(RESOURCES.podDisruptionBudgets, identity, name);
     await this.#delete(RESOURCES.roleBindings, identity, name);
     await this.#delete(RESOURCES.roles, identity, name);
     await this.#delete(RESOURCES.serviceAccounts, identity, name);
