@@ -46,7 +46,7 @@ struct Quieting {
 }
 
 impl Quieting {
-    fn new(now: Instant, timeout: Duration) -> Self {
+    fn begun(now: Instant, timeout: Duration) -> Self {
         let until = now + timeout / QUIETING_SHARE;
         Self {
             not_before: (now + GRACE).min(until),
@@ -80,9 +80,9 @@ pub struct Quiesce {
 }
 
 impl Quiesce {
-    fn new(timeout: Duration, now: Instant) -> Self {
+    fn begun(now: Instant, timeout: Duration) -> Self {
         Self {
-            stage: Stage::Quieting(Quieting::new(now, timeout)),
+            stage: Stage::Quieting(Quieting::begun(now, timeout)),
             deadline: now + timeout,
         }
     }
@@ -99,7 +99,7 @@ impl Quiesce {
 impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
     /// Begins to leave; ends with the event `drained`. A second call only shortens the time.
     pub fn begin_quiesce(&mut self, timeout: Duration, now: Now) {
-        let asked = Quiesce::new(timeout, now.instant);
+        let asked = Quiesce::begun(now.instant, timeout);
         if let Some(quiesce) = &mut self.quiesce {
             quiesce.shorten_to(asked);
             return;
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn queues_go_when_hosts_know_and_nothing_is_in_flight_and_in_the_end_anyway() {
         let now = Instant::now();
-        let quieting = Quieting::new(now, Duration::from_secs(15));
+        let quieting = Quieting::begun(now, Duration::from_secs(15));
         let after = |quiet, hosts_know| quieting.over_at(quiet, hosts_know) - now;
         assert_eq!(after(true, true), GRACE);
         assert_eq!(
@@ -226,9 +226,22 @@ mod tests {
     #[test]
     fn a_short_drain_shortens_all_of_it() {
         let now = Instant::now();
-        let quieting = Quieting::new(now, Duration::from_millis(200));
+        let quieting = Quieting::begun(now, Duration::from_millis(200));
         for (quiet, hosts_know) in [(true, true), (true, false), (false, false)] {
             assert_eq!(quieting.over_at(quiet, hosts_know) - now, Duration::from_millis(100));
         }
+    }
+
+    #[test]
+    fn a_second_call_can_only_shorten_it() {
+        let now = Instant::now();
+        let first = Quieting::begun(now, Duration::from_secs(10));
+        let mut quieting = first;
+        quieting.shorten_to(now + Duration::from_secs(60));
+        assert_eq!(quieting, first);
+        quieting.shorten_to(now + Duration::from_secs(1));
+        assert_eq!(quieting.over_at(true, true) - now, GRACE);
+        assert_eq!(quieting.over_at(true, false) - now, Duration::from_secs(1));
+        assert_eq!(quieting.over_at(false, true) - now, Duration::from_secs(1));
     }
 }
