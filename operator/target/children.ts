@@ -1,6 +1,7 @@
 /** The children of a target: applying those that should be, deleting those that should not. */
 
 import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
+import { SPEC_FIELD_REVISIONS } from '../../crds/nvmeof-target-node.ts';
 import { childName, targetNodeName } from '../../crds/object-names.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import { buildDaemonSet } from '../build/daemon-set.ts';
@@ -68,6 +69,12 @@ function controllerIds(desired: DesiredChildren, live: LiveChildren): ReadonlyMa
   return assignControllerIds(nodes, existing);
 }
 
+/** Whether the dataplane of a node knows `expectedSizeBytes`; one that has not reported yet is of this release. */
+function knowsExpectedSizes(node: StoredTargetNode | undefined): boolean {
+  const { startTime, specRevision = 1 } = node?.status ?? {};
+  return startTime === undefined || specRevision >= SPEC_FIELD_REVISIONS.expectedSizeBytes;
+}
+
 /** Writes and deletes children. */
 export class Children {
   readonly #api: Api;
@@ -97,15 +104,15 @@ export class Children {
     const ids = controllerIds(desired, live);
     const liveByName = new Map(live.targetNodes.map((object) => [object.metadata.name, object]));
     await forEachLimited(nodes, async (node) => {
+      const current = liveByName.get(targetNodeName(identity.name, node));
       const object = buildTargetNode(
         identity,
         spec,
         nqn,
         node,
         ids.get(node) ?? ALL_CONTROLLER_IDS,
-        desired.claimCapacities,
+        knowsExpectedSizes(current) ? desired.claimCapacities : new Map(),
       );
-      const current = liveByName.get(object.metadata.name);
       await this.#applier.apply(RESOURCES.targetNodes, object, { current });
     });
     const daemonSet = buildDaemonSet(identity, spec, this.#settings, metricsPort);
