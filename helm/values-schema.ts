@@ -130,6 +130,16 @@ export const valuesSchema = z
       })
       .optional()
       .describe("The operator's network."),
+    test: z
+      .strictObject({
+        targets: z
+          .array(z.string().regex(/^[a-z0-9-]+\/[a-z0-9.-]+$/))
+          .optional()
+          .describe('NvmeofTargets that must be serving, as NAMESPACE/NAME.'),
+        timeoutSeconds: z.int().min(1).max(3600).optional().describe('Longest wait of each check.'),
+      })
+      .optional()
+      .describe('What helm test looks at.'),
     monitoring: z
       .strictObject({
         serviceMonitor: switchSchema('A ServiceMonitor for the operator.').optional(),

@@ -8,16 +8,13 @@ import type { Logger } from 'pino';
 import { ApiClient } from './kubernetes/api-client.ts';
 import { FencedApi } from './leader-election/fenced-api.ts';
 import { LeaderElector } from './leader-election/leader-elector.ts';
-import { ApiLeaseStore } from './leader-election/lease.ts';
+import { ApiLeaseStore, LEASE_NAME } from './leader-election/lease.ts';
 import { serveHttp } from './observability/http-server.ts';
 import { createOperatorMetrics } from './observability/metrics.ts';
 import { askCluster, ScrapeAccess } from './observability/scrape-access.ts';
 import type { OperatorOptions } from './options.ts';
 import { TargetController, WATCHED_RESOURCES } from './target/controller.ts';
 import { WorkQueue } from './work-queue/work-queue.ts';
-
-/** Name of the Lease that replicas compete for. */
-const LEASE_NAME = 'weir-operator';
 
 /** Why the operator ended. */
 export type OperatorEnd = 'stopped' | 'leadership lost';

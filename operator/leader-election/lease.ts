@@ -4,6 +4,9 @@ import { isNotFound } from '../kubernetes/api-error.ts';
 import type { ObjectMeta } from '../kubernetes/object.ts';
 import { apiVersionOf, listPath, objectPath, RESOURCES } from '../kubernetes/resource.ts';
 
+/** Name of the Lease that the operator's replicas compete for. */
+export const LEASE_NAME = 'weir-operator';
+
 /** `spec` of a Lease. Times are RFC 3339 with microseconds. */
 export interface LeaseSpec {
   readonly holderIdentity?: string;
