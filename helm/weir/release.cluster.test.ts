@@ -28,9 +28,14 @@ afterAll(async () => {
 const kubectl = (...args: string[]) => helm.kubectl(cluster.kubeconfig, ...args);
 const release = (...args: string[]) => helm.release(cluster.kubeconfig, ...args);
 
+const renderings = new Map<string, Promise<Manifest[]>>();
+
 /** The objects of a release: what a chart is rendered to, without what exists for `helm test` only. */
 async function rendered(chart: string, ...args: string[]): Promise<Manifest[]> {
-  const manifests = await helm.template(args, chart);
+  const key = [chart, ...args].join(' ');
+  const rendering = renderings.get(key) ?? helm.template(args, chart);
+  renderings.set(key, rendering);
+  const manifests = await rendering;
   return manifests.filter(({ metadata }) => metadata.annotations?.['helm.sh/hook'] === undefined);
 }
 
@@ -132,7 +137,9 @@ async function helmTest(): Promise<{ helm: string; pod: string }> {
 // One release's life, in order.
 describe('a release on a real API server', () => {
   it('is installed as the previous version, with a target', async () => {
-    await release('install', RELEASE, PREVIOUS, '--create-namespace');
+    // What the namespace does not let in would fail here, and later in helm test.
+    await cluster.createNamespace(RELEASE_NAMESPACE, { 'pod-security.kubernetes.io/enforce': 'restricted' });
+    await release('install', RELEASE, PREVIOUS);
     await kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=20s');
     expect(await expectRelease(PREVIOUS)).toBe('weir-0.1.0');
     await cluster.createNamespace(fast.namespace);
@@ -155,6 +162,16 @@ describe('a release on a real API server', () => {
     });
     expect(after['spec']).toEqual(before['spec']);
     expect(await kubectl('explain', 'nvmeoftarget.spec.link.holdMilliseconds')).toContain('shorter flap');
+  });
+
+  it('has an operator that the pod security level "restricted" lets in', async () => {
+    const path = `/apis/apps/v1/namespaces/${RELEASE_NAMESPACE}/deployments/${OPERATOR}`;
+    const { template } = ((await cluster.api.get(path)) as AnyObject)['spec'];
+    const pods = `${listPath(RESOURCES.pods, RELEASE_NAMESPACE)}?dryRun=All`;
+    const pod = { metadata: { name: 'operator', labels: template.metadata.labels }, spec: template.spec };
+    await cluster.api.create(pods, pod);
+    const lax = { ...pod, spec: { ...pod.spec, securityContext: {} } };
+    await expect(cluster.api.create(pods, lax)).rejects.toThrow('violates PodSecurity "restricted:latest"');
   });
 
   it('serves the old targets with the new operator, and passes helm test', async () => {

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { schemaFiles } from '../../crds/generate.ts';
 import { dashboardFiles } from '../../helm/dashboards/files.ts';
+import { valuesReference } from '../../helm/values-reference.ts';
 import { valuesSchemaFile } from '../../helm/values-schema.ts';
 import { repositoryRoot } from '../paths.ts';
 import { metricsReference } from './metrics-reference.ts';
@@ -13,6 +14,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ...schemaFiles(),
     valuesSchemaFile(),
+    await valuesReference(),
     ...dashboardFiles(),
     ['docs/reference/metrics.md', await metricsReference()],
   ]);
