@@ -188,11 +188,11 @@ const counter = (description: string) => z.int().min(0).default(0).describe(desc
  */
 export const SPEC_REVISION = 2;
 
-/** Fields that came after the first revision, and with which they came. */
-export const SPEC_FIELD_REVISIONS = { paths: 2, expectedSizeBytes: 2 } as const satisfies Record<
-  string,
-  number
->;
+/** Fields that came after the first revision, by their paths, and with which they came. */
+export const SPEC_FIELD_REVISIONS = {
+  paths: 2,
+  'subsystems[].namespaces[].backend.blockDevice.expectedSizeBytes': 2,
+} as const satisfies Record<string, number>;
 
 /** Where the paths through a node stand. */
 export const PATH_STATES = ['Accessible', 'Leaving', 'Inaccessible'] as const;

@@ -72,7 +72,8 @@ function controllerIds(desired: DesiredChildren, live: LiveChildren): ReadonlyMa
 /** Whether the dataplane of a node knows `expectedSizeBytes`; one that has not reported yet is of this release. */
 function knowsExpectedSizes(node: StoredTargetNode | undefined): boolean {
   const { startTime, specRevision = 1 } = node?.status ?? {};
-  return startTime === undefined || specRevision >= SPEC_FIELD_REVISIONS.expectedSizeBytes;
+  const needed = SPEC_FIELD_REVISIONS['subsystems[].namespaces[].backend.blockDevice.expectedSizeBytes'];
+  return startTime === undefined || specRevision >= needed;
 }
 
 /** Writes and deletes children. */
