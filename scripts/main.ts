@@ -188,7 +188,9 @@ program
     const chosen = (files.length > 0 ? files : mutatedFiles).flatMap((file) => ['--file', file]);
     // The tests beside the source, without those that compare the generated page with docs/, which is not copied.
     const test = ['--lib', '--', 'lifecycle::', 'engine::', '--skip', 'lifecycle::reference'];
-    const argv = cargo('mutants', '--output', logs, '--jobs', '1', ...chosen, '--', ...test);
+    const runner = JSON.stringify([process.execPath, join(repositoryRoot, 'scripts/first-failure.ts')]);
+    const config = ['--cargo-arg=--config', `--cargo-arg=target.'cfg(all())'.runner=${runner}`];
+    const argv = cargo('mutants', '--output', logs, '--jobs', '1', ...config, ...chosen, '--', ...test);
     // A directory of its own: each mutant is built on what the one before left there. Nobody debugs a mutant.
     const env = {
       ...cargoEnvironment(),
