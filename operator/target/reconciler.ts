@@ -22,24 +22,15 @@ import type { Verdict } from './conditions.ts';
 import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizer.ts';
 import { Fleet, type FleetCaches } from './fleet.ts';
 import type { HandledNode } from './handled-node.ts';
-import { HandlingWriter } from './handling-writer.ts';
 import { judgeTarget } from './judge.ts';
 import { type ClaimCaches, judgeClaims, type ResolvedClaims } from './judge-claims.ts';
-import { cordonedNodesToLeave } from './node-paths.ts';
 import { isSelected } from './node-selection.ts';
 import type { StoredTarget, StoredTargetNode } from './nvmeof-target.ts';
 import { judgeProgress } from './progress.ts';
 import { Refusal } from './refusal.ts';
-import { replacementOf } from './replacement.ts';
 import { connectedHosts, type NodeReport } from './roll-up.ts';
-import {
-  HOSTS_RETURN_MS,
-  handlingOf,
-  missingHosts,
-  nextRolloutStep,
-  type RolloutStep,
-  replacementFate,
-} from './rollout.ts';
+import type { RolloutStep } from './rollout.ts';
+import { RolloutDriver } from './rollout-driver.ts';
 import { judgeSilence } from './silence.ts';
 import { Silencer } from './silencer.ts';
 import { buildStatus } from './status.ts';
@@ -86,7 +77,7 @@ export class TargetReconciler {
   readonly #events: EventRecorder;
   readonly #statusWriter: StatusWriter;
   readonly #silencer: Silencer;
-  readonly #handlingWriter: HandlingWriter;
+  readonly #rollout: RolloutDriver;
   readonly #observer: TargetObserver;
   readonly #uids = new Map<string, string>();
   /** Conflicts between targets are judged here. */
@@ -108,7 +99,7 @@ export class TargetReconciler {
     this.#events = new EventRecorder(api, logger);
     this.#statusWriter = new StatusWriter(api, this.#events);
     this.#silencer = new Silencer(api);
-    this.#handlingWriter = new HandlingWriter(api);
+    this.#rollout = new RolloutDriver(api, this.#events);
     this.fleet = new Fleet(caches);
   }
 
@@ -244,7 +235,16 @@ export class TargetReconciler {
   ): Promise<number | undefined> {
     const namespace = target.metadata.namespace ?? '';
     const reports = this.#reports(nodes, live);
-    const step = await this.#rollOut(target, spec, live, reports);
+    const step: RolloutStep =
+      live.daemonSet === undefined
+        ? { kind: 'complete' }
+        : await this.#rollout.drive({
+            target,
+            spec,
+            daemonSet: live.daemonSet,
+            pods: live.pods,
+            nodes: this.#handledNodes(reports, live),
+          });
     const hasMissing = reports.some((report) => !report.hasPod);
     const podSecurity = hasMissing ? await this.#podSecurity(namespace) : undefined;
     const { deviceAccess, deviceResource: resource } = this.#settings;
@@ -280,64 +280,6 @@ export class TargetReconciler {
         isCordoned: this.#caches.nodes.get(nodeName)?.spec.unschedulable === true,
       };
     });
-  }
-
-  /** Replaces at most one outdated pod, and gives up the paths through nodes whose hosts are to go elsewhere. */
-  async #rollOut(
-    target: StoredTarget,
-    spec: NvmeofTargetSpec,
-    live: Live,
-    reports: readonly NodeReport[],
-  ): Promise<RolloutStep> {
-    const { daemonSet } = live;
-    if (daemonSet === undefined) return { kind: 'complete' };
-    const nodes = this.#handledNodes(reports, live);
-    const nowMs = Date.now();
-    const step = nextRolloutStep({
-      daemonSet,
-      pods: live.pods,
-      nodes,
-      isShared: spec.scope === 'Shared',
-      leaveTimeoutMs: spec.link.drainTimeoutSeconds * 1000,
-      nowMs,
-    });
-    const cordoned = spec.scope === 'Shared' ? cordonedNodesToLeave(nodes) : new Set<HandledNode>();
-    await forEachLimited(nodes, async (node) => {
-      if (node.object === undefined) return;
-      const before = replacementOf(node.object);
-      const fate = before && replacementFate(daemonSet, node, before, nowMs);
-      const handling = handlingOf(node, {
-        step,
-        replacement: fate === 'underway' ? before : undefined,
-        nowMs,
-      });
-      const leavingPod = cordoned.has(node) ? node.pod?.metadata.name : handling.leavingPod;
-      const isWritten = await this.#handlingWriter.write(node.object, { ...handling, leavingPod });
-      if (!isWritten) return;
-      if (fate === 'hostsMissing' && before !== undefined) {
-        const missing = missingHosts(node, before).join(', ');
-        const note = `${missing} did not come back to ${node.nodeName} within ${HOSTS_RETURN_MS / 1000} s after it served again; the rollout goes on`;
-        await this.#tell(target, 'Warning', 'HostsNotBack', 'Replace', note);
-      }
-      if (cordoned.has(node)) {
-        const note = `node ${node.nodeName} is cordoned, and its hosts have other paths: the paths through it become inaccessible`;
-        await this.#tell(target, 'Normal', 'LeavingPaths', 'Drain', note);
-      }
-    });
-    if (step.kind === 'leave') await this.#tell(target, 'Normal', 'LeavingPaths', 'Replace', step.message);
-    if (step.kind !== 'replace') return step;
-    const { name, namespace = '', uid } = step.pod.metadata;
-    await this.#tell(target, 'Normal', 'ReplacingPod', 'Replace', step.message);
-    try {
-      await this.#api.delete(objectPath(RESOURCES.pods, { namespace, name }), { preconditions: { uid } });
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-    return step;
-  }
-
-  #tell(target: StoredTarget, type: 'Normal' | 'Warning', reason: string, action: string, note: string) {
-    return this.#events.record(RESOURCES.targets, target, { type, reason, action, note });
   }
 
   /** The enforced level of a namespace that refuses pods on the host's network. */

@@ -53,6 +53,13 @@ function isOutdated(daemonSet: DataplaneDaemonSet, pod: DataplanePod): boolean {
   return pod.metadata.annotations?.[TEMPLATE_HASH_ANNOTATION] !== wanted;
 }
 
+/** Hosts for a message. */
+export function namedHosts(hosts: readonly string[]): string {
+  const named = hosts.slice(0, HOSTS_NAMED_MAX).join(', ');
+  const hidden = hosts.length - HOSTS_NAMED_MAX;
+  return hidden > 0 ? `${named} and ${hidden} more` : named;
+}
+
 /** Hosts of the pod before that are not connected to the node now. */
 export function missingHosts(node: HandledNode, replacement: Replacement): readonly string[] {
   const present = hostsOf(node);
@@ -92,12 +99,9 @@ function returning(input: RolloutInput): RolloutStep | undefined {
     if (replacement === undefined || node.pod?.metadata.uid === replacement.podUid) continue;
     if (replacementFate(input.daemonSet, node, replacement, input.nowMs) !== 'underway') continue;
     const missing = missingHosts(node, replacement);
-    const named = missing.slice(0, HOSTS_NAMED_MAX).join(', ');
-    const hidden = missing.length - HOSTS_NAMED_MAX;
-    const names = hidden > 0 ? `${named} and ${hidden} more` : named;
     return {
       kind: 'wait',
-      message: `waiting for ${missing.length} of ${replacement.hosts.length} hosts to come back to ${node.nodeName}: ${names}`,
+      message: `waiting for ${missing.length} of ${replacement.hosts.length} hosts to come back to ${node.nodeName}: ${namedHosts(missing)}`,
       recheckMs: Math.max(0, returnDeadlineMs(node, replacement) - input.nowMs),
     };
   }
