@@ -12,6 +12,7 @@ import { ApiLeaseStore, LEASE_NAME } from './leader-election/lease.ts';
 import { serveHttp } from './observability/http-server.ts';
 import { createOperatorMetrics } from './observability/metrics.ts';
 import { askCluster, ScrapeAccess } from './observability/scrape-access.ts';
+import { operatorVersion } from './observability/version.ts';
 import type { OperatorOptions } from './options.ts';
 import { TargetController, WATCHED_RESOURCES } from './target/controller.ts';
 import { WorkQueue } from './work-queue/work-queue.ts';
@@ -40,6 +41,7 @@ export async function startOperator(
   signal: AbortSignal,
 ): Promise<RunningOperator> {
   const metrics = createOperatorMetrics(WATCHED_RESOURCES);
+  metrics.setVersion(operatorVersion());
   const api = new ApiClient(config, metrics.onRequest);
   const elector = options.leaderElect ? createElector(api, options, logger) : undefined;
   const controller = new TargetController({

@@ -26,6 +26,7 @@ export interface OperatorMetrics {
   readonly work: WorkObserver;
   readonly targets: TargetObserver;
   setLeader(isLeader: boolean): void;
+  setVersion(version: string): void;
 }
 
 /** Makes the metrics, each series at 0 from the start where its labels are known. */
@@ -145,8 +146,16 @@ export function createOperatorMetrics(watchedResources: readonly string[]): Oper
     registers,
   });
 
+  const buildInfo = new Gauge({
+    name: 'weir_operator_build_info',
+    help: 'Always 1; the label says which build this is',
+    labelNames: ['version'],
+    registers,
+  });
+
   return {
     registry,
+    setVersion: (version) => buildInfo.set({ version }, 1),
     onRequest: (method, code) => requests.inc({ method, code }),
     watch: {
       eventSeen: (resource) => lastEvent.set({ resource }, Date.now() / 1000),

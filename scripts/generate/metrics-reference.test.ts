@@ -58,6 +58,7 @@ const operator = {
   weir_operator_watch_restarts_total: 'resource,reason',
   weir_operator_unreadable_objects: 'resource',
   weir_operator_target_nodes: 'target,state',
+  weir_operator_build_info: 'version',
 };
 
 describe('the published metrics', () => {
