@@ -1,11 +1,12 @@
 /** kubectl and helm against the lab's cluster, as a user would type them. */
-import { delimiter } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Where kubectl finds its plugin `weir`. */
-const BIN = fileURLToPath(new URL('../bin', import.meta.url));
+const BIN = join(ROOT, 'bin');
 
 /** Where the tools and the cluster are. */
 export interface ClusterAccess {
@@ -84,6 +85,20 @@ export class Cluster {
       ['wait', `--for=${condition}`, resource, '-n', namespace, `--timeout=${timeoutSeconds}s`],
       { timeoutSeconds: timeoutSeconds + 15 },
     );
+  }
+
+  /** A line for a shell in a clone of the repository, with kubectl and helm for this cluster. */
+  async shell(line: string, timeoutSeconds: number): Promise<{ exitCode: number; stderr: string }> {
+    const { kubectl, helm, kubeconfig } = this.#access;
+    const path = [BIN, dirname(kubectl), dirname(helm), process.env['PATH']].join(delimiter);
+    const { exitCode = 255, stderr } = await execa('sh', ['-c', line], {
+      cwd: ROOT,
+      env: { KUBECONFIG: kubeconfig, PATH: path },
+      timeout: timeoutSeconds * 1000,
+      stdin: 'ignore',
+      reject: false,
+    });
+    return { exitCode, stderr };
   }
 
   async #run(
