@@ -5,13 +5,14 @@ import { z } from 'zod';
 import { type DocumentedCommand, documentedCommands } from './documentation/commands.ts';
 import { type Place, type Placeholder, placeOf, reasonNotToRun, withNames } from './documentation/places.ts';
 import { type EndToEnd, HOST, NODE, openEndToEnd } from './fixture.ts';
-import { connectHost, deleteTarget } from './main-path.ts';
-import { waitUntil } from './wait-until.ts';
+import { applyTarget, connectHost, deleteTarget } from './main-path.ts';
 
 /** Longer than the longest that a command of the documentation itself waits. */
 const COMMAND_TIMEOUT_SECONDS = 330;
 
 const podsSchema = z.object({ items: z.tuple([z.object({ metadata: z.object({ name: z.string() }) })]) });
+
+const TUTORIAL = 'docs/tutorials/first-target.md';
 
 interface Outcome {
   readonly exitCode: number;
@@ -26,7 +27,26 @@ function isFault(text: string, { exitCode, stderr }: Outcome): boolean {
 
 describe('the commands of the documentation', () => {
   let e2e: EndToEnd;
-  let names: Readonly<Record<Placeholder, string>>;
+  const names: Readonly<Record<Placeholder, () => string | Promise<string>>> = {
+    '<NQN shown by discover>': () => e2e.target.nqn,
+    'TARGET-NODE': () => `${e2e.target.name}-${NODE}`,
+    NAMESPACE: () => e2e.target.namespace,
+    TARGET: () => e2e.target.name,
+    POD: podOfTarget,
+    INTERFACE: () => 'rdma0',
+    DEVICE: () => 'vda',
+    DISK: diskOfHost,
+  };
+
+  async function podOfTarget(): Promise<string> {
+    const list = await e2e.cluster.get(['pods', '-n', e2e.target.namespace]);
+    return podsSchema.parse(list).items[0].metadata.name;
+  }
+
+  async function diskOfHost(): Promise<string> {
+    const [first] = await e2e.host.waitForNamespaces(e2e.target.nqn, e2e.target.nsids);
+    return first?.device ?? '';
+  }
 
   const inGuest = async (guest: string, text: string): Promise<Outcome> =>
     e2e.shell.exec(guest, ['sh', '-c', text], { timeoutSeconds: COMMAND_TIMEOUT_SECONDS });
@@ -53,7 +73,7 @@ describe('the commands of the documentation', () => {
     const found: string[] = [];
     for (const command of commands) {
       if (reasonNotToRun(command) !== undefined) continue;
-      const text = withNames(command.text, names);
+      const text = await withNames(command.text, names);
       const outcome = await runners[placeOf(command) ?? 'workstation'](text);
       if (isFault(text, outcome)) {
         found.push(`${command.page}:${command.line}: ${text}: ${outcome.exitCode} ${outcome.stderr.trim()}`);
@@ -67,43 +87,20 @@ describe('the commands of the documentation', () => {
 
   beforeAll(async () => {
     e2e = await openEndToEnd();
-    await e2e.host.prepare();
-    const { target } = e2e;
     // The reader begins without it.
-    await e2e.cluster.kubectl(['delete', 'namespace', target.namespace, '--wait'], { timeoutSeconds: 180 });
-    names = {
-      '<NQN shown by discover>': target.nqn,
-      'TARGET-NODE': `${target.name}-${NODE}`,
-      NAMESPACE: target.namespace,
-      TARGET: target.name,
-      POD: 'not known yet',
-      INTERFACE: 'rdma0',
-      DEVICE: 'vda',
-    };
+    const { namespace } = e2e.target;
+    await e2e.cluster.kubectl(['delete', 'namespace', namespace, '--wait'], { timeoutSeconds: 180 });
   });
 
-  afterAll(async () => {
-    await connectHost(e2e.path).catch(() => undefined);
-    await deleteTarget(e2e.path);
+  it('of the tutorial lead to a host that writes, through an outage, and back to nothing', async () => {
+    expect(await faults(await ofPages((page) => page === TUTORIAL))).toEqual([]);
   });
 
-  it('lead from the README to a host that is connected', async () => {
-    expect(await faults(await ofPages((page) => page === 'README.md'))).toEqual([]);
-    expect(await e2e.host.waitForNamespaces(e2e.target.nqn, e2e.target.nsids)).toHaveLength(
-      e2e.target.nsids.length,
-    );
-    const pods = await waitUntil(
-      'the pod of the target',
-      async () => {
-        const list = await e2e.cluster.get(['pods', '-n', e2e.target.namespace]);
-        return podsSchema.safeParse(list).data;
-      },
-      { timeoutSeconds: 60 },
-    );
-    names = { ...names, POD: pods.items[0].metadata.name };
+  it('of every other page work while a host uses a target', async () => {
+    await applyTarget(e2e.path);
+    await connectHost(e2e.path);
+    expect(await faults(await ofPages((page) => page !== TUTORIAL))).toEqual([]);
   });
 
-  it('work on every other page', async () => {
-    expect(await faults(await ofPages((page) => page !== 'README.md'))).toEqual([]);
-  });
+  afterAll(() => deleteTarget(e2e.path));
 });

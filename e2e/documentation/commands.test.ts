@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { commandsOf, documentedCommands } from './commands.ts';
-import { NOT_RUN, placeOf, reasonNotToRun, withNames } from './places.ts';
+import { NOT_RUN, PLACEHOLDERS, type Placeholder, placeOf, reasonNotToRun, withNames } from './places.ts';
 
 describe('the commands of a page', () => {
   const page = [
@@ -26,19 +26,17 @@ describe('the commands of a page', () => {
 });
 
 describe('names of the reader', () => {
-  it('are replaced, the longer one first', () => {
-    const names = {
-      '<NQN shown by discover>': 'nqn.a',
-      'TARGET-NODE': 'fast-node-a',
-      NAMESPACE: 'storage',
-      TARGET: 'fast',
-      POD: 'pod-1',
-      INTERFACE: 'eth1',
-      DEVICE: 'sda',
+  it('are replaced, the longer one first, and only those that occur are asked for', async () => {
+    const unasked = (): never => {
+      throw new Error('nobody needs it');
     };
-    expect(withNames('kubectl describe nvtn -n NAMESPACE TARGET-NODE', names)).toBe(
-      'kubectl describe nvtn -n storage fast-node-a',
-    );
+    const names = Object.fromEntries(PLACEHOLDERS.map((name) => [name, unasked])) as unknown;
+    const filled = withNames('kubectl describe nvtn -n NAMESPACE TARGET-NODE', {
+      ...(names as Record<Placeholder, () => string>),
+      'TARGET-NODE': () => 'fast-node-a',
+      NAMESPACE: () => 'storage',
+    });
+    await expect(filled).resolves.toBe('kubectl describe nvtn -n storage fast-node-a');
   });
 });
 

@@ -1,7 +1,5 @@
 /** The shell commands that the documentation tells people to type. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readPages } from './pages.ts';
 
 /** One command of a ```sh block. */
 export interface DocumentedCommand {
@@ -12,8 +10,6 @@ export interface DocumentedCommand {
   /** On one line, without the remark behind it. */
   readonly text: string;
 }
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Two spaces set a remark off; a single one may stand in an argument. */
 const REMARK = / {2,}#.*$|^#.*$/;
@@ -39,12 +35,7 @@ export function commandsOf(page: string, markdown: string): DocumentedCommand[] 
   return commands;
 }
 
-/** Every command of the README and of all pages below docs/. */
+/** Every command of the documentation. */
 export async function documentedCommands(): Promise<DocumentedCommand[]> {
-  const files = await readdir(join(ROOT, 'docs'), { recursive: true });
-  const pages = ['README.md', ...files.filter((file) => file.endsWith('.md')).map((file) => `docs/${file}`)];
-  const commands = await Promise.all(
-    pages.toSorted().map(async (page) => commandsOf(page, await readFile(join(ROOT, page), 'utf8'))),
-  );
-  return commands.flat();
+  return (await readPages()).flatMap(({ path, markdown }) => commandsOf(path, markdown));
 }

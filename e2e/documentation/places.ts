@@ -16,6 +16,7 @@ export const PLACEHOLDERS = [
   'POD',
   'INTERFACE',
   'DEVICE',
+  'DISK',
 ] as const;
 
 /** See {@link PLACEHOLDERS}. */
@@ -28,10 +29,13 @@ const PLACES: Readonly<Record<string, Place>> = {
   cat: 'node',
   dmesg: 'node',
   ethtool: 'node',
+  fio: 'host',
   free: 'node',
   ip: 'node',
+  modprobe: 'host',
   ps: 'node',
   rdma: 'node',
+  sleep: 'node',
 };
 
 /** Commands that are not run as they stand here, by their beginning, and what shows that they are right. */
@@ -41,6 +45,8 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   'docker push': 'the lab has no registry: the image is loaded into the node',
   'helm install':
     'every end-to-end test begins with it, with the image of the lab; and helm/weir/*.cluster.test.ts',
+  'helm uninstall':
+    'helm/weir/*.cluster.test.ts does, and looks at what is left; other tests need the operator',
   'bin/weir-dataplane --config':
     'standalone.e2e.ts runs it in the image, and examples are checked by crds/examples.test.ts',
 };
@@ -55,10 +61,14 @@ export function placeOf({ text }: DocumentedCommand): Place | undefined {
   return PLACES[text.split(' ', 1)[0] ?? ''];
 }
 
-/** The command with the lab's names in place of the reader's. */
-export function withNames(text: string, names: Readonly<Record<Placeholder, string>>): string {
-  return PLACEHOLDERS.reduce(
-    (filled, placeholder) => filled.replaceAll(placeholder, names[placeholder]),
-    text,
-  );
+/** The command with the lab's names in place of the reader's; only those that occur are asked for. */
+export async function withNames(
+  text: string,
+  names: Readonly<Record<Placeholder, () => string | Promise<string>>>,
+): Promise<string> {
+  let filled = text;
+  for (const placeholder of PLACEHOLDERS) {
+    if (filled.includes(placeholder)) filled = filled.replaceAll(placeholder, await names[placeholder]());
+  }
+  return filled;
 }
