@@ -23,6 +23,7 @@ export const PLACEHOLDERS = [
 export type Placeholder = (typeof PLACEHOLDERS)[number];
 
 const PLACES: Readonly<Record<string, Place>> = {
+  helm: 'workstation',
   kubectl: 'workstation',
   npm: 'project',
   nvme: 'host',
@@ -38,6 +39,9 @@ const PLACES: Readonly<Record<string, Place>> = {
   sleep: 'node',
 };
 
+const RELEASE_TESTED =
+  'helm/weir/*.cluster.test.ts does, and looks at what is left; the other tests here need the operator as it is';
+
 /** Commands that are not run as they stand here, by their beginning, and what shows that they are right. */
 export const NOT_RUN: Readonly<Record<string, string>> = {
   'docker build':
@@ -45,8 +49,9 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   'docker push': 'the lab has no registry: the image is loaded into the node',
   'helm install':
     'every end-to-end test begins with it, with the image of the lab; and helm/weir/*.cluster.test.ts',
-  'helm uninstall':
-    'helm/weir/*.cluster.test.ts does, and looks at what is left; other tests need the operator',
+  'helm uninstall': RELEASE_TESTED,
+  'helm upgrade': RELEASE_TESTED,
+  'helm rollback': RELEASE_TESTED,
   'bin/weir-dataplane --config':
     'standalone.e2e.ts runs it in the image, and examples are checked by crds/examples.test.ts',
 };
