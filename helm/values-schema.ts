@@ -104,7 +104,7 @@ export const valuesSchema = z
       .strictObject({ install: z.boolean().optional().describe('CRDs are installed and upgraded.') })
       .optional()
       .describe('The CRDs.'),
-    admissionPolicy: switchSchema('Each dataplane may write the object of its own node only.').optional(),
+    admissionPolicy: switchSchema('Dataplanes and operator may write what is theirs only.').optional(),
     metrics: z
       .strictObject({
         authentication: switchSchema('Metrics are for accounts that may get /metrics.').optional(),

@@ -582,3 +582,193 @@ describe('the admission policy, against whoever has stolen the token of a datapl
     );
   });
 });
+
+describe('the admission policy, against whoever has stolen the token of the operator', () => {
+  const { daemonSets, serviceAccounts, pods } = RESOURCES;
+  const id = { namespace: NAMESPACE, name: DATAPLANE };
+  let stolen: ApiClient;
+  let daemonSet: AnyObject;
+
+  beforeAll(async () => {
+    stolen = clientFor(await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR));
+    daemonSet = (await cluster.api.get(objectPath(daemonSets, id))) as AnyObject;
+    await cluster.api.create(listPath(serviceAccounts, 'kube-system'), { metadata: { name: 'cni' } });
+    const containers = [{ name: 'cni', image: 'cni' }];
+    const spec = { serviceAccountName: 'cni', automountServiceAccountToken: false, containers };
+    await cluster.api.create(listPath(pods, 'kube-system'), { metadata: { name: 'cni' }, spec });
+  });
+
+  // biome-ignore lint/suspicious/noExplicitAny: a pod template, changed at places that the API knows.
+  type Template = any;
+
+  /** Applies the target's DaemonSet with a change to its pods, as a dry run. */
+  function run(
+    change: (pod: Template, container: Template) => void,
+    name = DATAPLANE,
+    namespace = NAMESPACE,
+  ) {
+    const { selector, updateStrategy, template } = structuredClone(daemonSet['spec']);
+    change(template.spec, template.spec.containers[0]);
+    const { labels, ownerReferences } = daemonSet.metadata;
+    return stolen.apply(
+      `${objectPath(daemonSets, { namespace, name })}?dryRun=All`,
+      {
+        apiVersion: 'apps/v1',
+        kind: 'DaemonSet',
+        metadata: { name, namespace, labels, ownerReferences },
+        spec: { selector, updateStrategy, template },
+      },
+      'weir-operator',
+    );
+  }
+  const mount = (volume: object) => (pod: Template) => {
+    pod.volumes = [...(pod.volumes ?? []), { name: 'more', ...volume }];
+  };
+
+  it.each<[string, (pod: Template, container: Template) => void]>([
+    ['the pods of a target', () => undefined],
+    ['a directory for files', mount({ hostPath: { path: '/var/lib/weir/a', type: 'DirectoryOrCreate' } })],
+    ['a block device', mount({ hostPath: { path: '/dev/vdb', type: 'BlockDevice' } })],
+    ['a claim', mount({ persistentVolumeClaim: { claimName: 'data' } })],
+    ['the Secret of metrics', mount({ secret: { secretName: 'tls' } })],
+  ])('permits %s', async (_, change) => {
+    await run(change);
+  });
+
+  const attacks: readonly (readonly [string, () => Promise<unknown>, string])[] = [
+    [
+      'pods under another name',
+      () => run((pod) => Object.assign(pod, { serviceAccountName: 'evil' }), 'evil', 'kube-system'),
+      'named weir-target-… only',
+    ],
+    [
+      'another image',
+      () => run((_, container) => Object.assign(container, { image: 'evil' })),
+      'dataplanes of the image weir only',
+    ],
+    [
+      'an image whose name begins like it',
+      () => run((_, container) => Object.assign(container, { image: 'weir-evil:1' })),
+      'dataplanes of the image weir only',
+    ],
+    [
+      'another command',
+      () => run((_, container) => Object.assign(container, { command: ['sh', '-c', 'id'] })),
+      'dataplanes of the image weir only',
+    ],
+    [
+      'a second container',
+      () => run((pod) => pod.containers.push({ name: 'second', image: 'weir:1' })),
+      'dataplanes of the image weir only',
+    ],
+    [
+      'a container before it',
+      () => run((pod) => Object.assign(pod, { initContainers: [{ name: 'first', image: 'weir:1' }] })),
+      'dataplanes of the image weir only',
+    ],
+    [
+      'a command as a probe',
+      () =>
+        run((_, container) => {
+          container.livenessProbe = { exec: { command: ['id'] } };
+        }),
+      'runs no further commands',
+    ],
+    [
+      'a Secret in the environment',
+      () =>
+        run((_, container) =>
+          container.env.push({ name: 'X', valueFrom: { secretKeyRef: { name: 'secret', key: 'key' } } }),
+        ),
+      'nothing but fields of its pod',
+    ],
+    [
+      "somebody else's account",
+      () => run((pod) => Object.assign(pod, { serviceAccountName: 'weir-target-slow' })),
+      'the account of its own target',
+    ],
+    [
+      'a privileged container',
+      () =>
+        run((_, { securityContext }) =>
+          Object.assign(securityContext, { privileged: true, allowPrivilegeEscalation: true }),
+        ),
+      'no more rights than',
+    ],
+    [
+      'more capabilities',
+      () => run((_, { securityContext }) => securityContext.capabilities.add.push('SYS_ADMIN')),
+      'no more rights than',
+    ],
+    [
+      "the node's processes",
+      () => run((pod) => Object.assign(pod, { hostPID: true })),
+      'no more rights than',
+    ],
+    [
+      'a Secret as files',
+      () => run(mount({ secret: { secretName: 'other' } })),
+      'no Secrets but that of metrics.tls',
+    ],
+    [
+      'a token as a file',
+      () => run(mount({ projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } })),
+      'no Secrets but that of metrics.tls',
+    ],
+    [
+      'the root of the node',
+      () => run(mount({ hostPath: { path: '/', type: 'Directory' } })),
+      'mounts of its node what',
+    ],
+    [
+      'a directory beside the permitted ones',
+      () => run(mount({ hostPath: { path: '/var/lib/weird', type: 'DirectoryOrCreate' } })),
+      'mounts of its node what',
+    ],
+    [
+      'all devices',
+      () => run(mount({ hostPath: { path: '/dev', type: 'Directory' } })),
+      'mounts of its node what',
+    ],
+    [
+      "another's ServiceAccount",
+      () =>
+        stolen.mergePatch(objectPath(serviceAccounts, { namespace: 'kube-system', name: 'cni' }), {
+          secrets: [],
+        }),
+      'named weir-target-… only',
+    ],
+    [
+      "deleting another's ServiceAccount",
+      () => stolen.delete(objectPath(serviceAccounts, { namespace: 'kube-system', name: 'cni' })),
+      'named weir-target-… only',
+    ],
+    [
+      "deleting another's pod",
+      () => stolen.delete(objectPath(pods, { namespace: 'kube-system', name: 'cni' })),
+      'may delete pods of dataplanes',
+    ],
+    [
+      'a role that belongs to no target',
+      () => {
+        const role = { namespace: NAMESPACE, name: 'weir-target-loose' };
+        const object = {
+          apiVersion: 'rbac.authorization.k8s.io/v1',
+          kind: 'Role',
+          metadata: role,
+          rules: [],
+        };
+        return stolen.apply(objectPath(RESOURCES.roles, role), object, 'weir-operator');
+      },
+      'belong to an NvmeofTarget only',
+    ],
+  ];
+  it.each(attacks)('refuses %s, and says why', async (_, attempt, message) => {
+    const refusal = await attempt().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect((refusal as ApiError | undefined)?.message).toContain(message);
+    expect(refusal).toMatchObject({ status: 403 });
+  });
+});
