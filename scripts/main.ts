@@ -149,6 +149,16 @@ program
   });
 
 program
+  .command('scale')
+  .description('the cost of the operator on simulated nodes; `-- --help` names sizes and report')
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument('[options...]')
+  .action(async (options: string[]) => {
+    process.exitCode = await runVisible([process.execPath, 'e2e/scale/main.ts', ...options]);
+  });
+
+program
   .command('bench')
   .description('count instructions (callgrind): of an I/O on the native hot path, and of a drain')
   .action(async () => {

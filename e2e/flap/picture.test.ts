@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { niceStep, renderPicture } from './picture.ts';
+import { renderPicture } from './picture.ts';
 import { sampleRecord } from './sample-record.ts';
 
 describe('renderPicture', () => {
@@ -44,16 +44,5 @@ describe('renderPicture', () => {
     const points = /<polyline points="([^"]*)"/.exec(renderPicture([long], () => ''))?.[1]?.split(' ') ?? [];
     expect(points.length).toBeLessThan(1200);
     expect(points.length).toBeGreaterThan(500);
-  });
-});
-
-describe('niceStep', () => {
-  it.each([
-    [100, 4, 50],
-    [80, 4, 20],
-    [7, 4, 2],
-    [0.9, 4, 0.5],
-  ])('divides %d into at most %d parts by %d', (span, parts, step) => {
-    expect(niceStep(span, parts)).toBeCloseTo(step, 9);
   });
 });

@@ -1,4 +1,5 @@
 /** The I/O rate over time as a picture (SVG): one curve for each target, with the outages marked. */
+import { FAINT_INK, GRID, niceStep, short, text } from '../svg.ts';
 import type { RateRecord, ScenarioRecord, TargetName } from './report.ts';
 
 const TITLE = 'I/Os per second on the host while its target is cut off';
@@ -17,34 +18,7 @@ const STYLE: Readonly<Record<TargetName, { label: string; colour: string }>> = {
   weir: { label: 'Weir', colour: '#1d63c7' },
   nvmet: { label: "Linux's own target (nvmet-rdma)", colour: '#b4530a' },
 };
-const INK = '#1f2328';
-const FAINT_INK = '#656d76';
-const GRID = '#d8dee4';
 const OUTAGE = '#cf222e';
-
-const escapeXml = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-const short = (value: number): string => String(Math.round(value * 10) / 10);
-
-interface TextOptions {
-  readonly size?: number;
-  readonly colour?: string;
-  readonly anchor?: 'start' | 'middle' | 'end';
-  readonly bold?: boolean;
-}
-
-function text(x: number, y: number, words: string, options: TextOptions = {}): string {
-  const { size = 12, colour = INK, anchor = 'start', bold = false } = options;
-  const weight = bold ? ' font-weight="600"' : '';
-  return `<text x="${short(x)}" y="${short(y)}" font-size="${size}" fill="${colour}" text-anchor="${anchor}"${weight}>${escapeXml(words)}</text>`;
-}
-
-/** The smallest of 1, 2, 5 × 10ⁿ that divides `span` into at most `parts`. */
-export function niceStep(span: number, parts: number): number {
-  const raw = span / parts;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  return ([1, 2, 5, 10].find((factor) => factor * power >= raw) ?? 10) * power;
-}
 
 const perSecond = ({ finished, binMs }: RateRecord): number[] =>
   finished.map((count) => (count * 1000) / binMs);

@@ -14,6 +14,8 @@ export async function startControllers(options: {
   apiServer: ApiServer;
   progress: Progress;
   tiedToParent: boolean;
+  /** Further flags of a program. */
+  flags?: Readonly<Partial<Record<(typeof CONTROLLERS)[number], readonly string[]>>>;
 }): Promise<void> {
   const { dir, apiServer } = options;
   const { authority } = apiServer;
@@ -44,6 +46,7 @@ export async function startControllers(options: {
         join(binaries, name),
         ...['--kubeconfig', kubeconfig, '--leader-elect=false', '--secure-port=0', '--profiling=false'],
         ...flags[name],
+        ...(options.flags?.[name] ?? []),
       ],
     });
   }

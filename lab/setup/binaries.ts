@@ -87,11 +87,15 @@ function keyOf(flags: string): string {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** A Go program of the lab itself, built from a directory of sources, cached by their content. */
+/**
+ * A Go program built in a module of the lab, cached by the content of its files: the module's own, or a package that
+ * its go.mod pins.
+ */
 export async function goProgram(
   progress: Progress,
   source: string,
   files: readonly string[],
+  packagePath = '.',
 ): Promise<string> {
   const hash = createHash('sha256');
   for (const file of files) {
@@ -109,10 +113,10 @@ export async function goProgram(
       const log = join(directory, 'build.log');
       await progress.step(`build ${name}`, async () => {
         mkdirSync(directory, { recursive: true });
-        await run([go, 'build', '-trimpath', '-ldflags', '-s -w', '-o', `${program}.draft`, '.'], {
+        await run([go, 'build', '-trimpath', '-ldflags', '-s -w', '-o', `${program}.draft`, packagePath], {
           cwd: source,
           env: GO_ENVIRONMENT,
-          timeoutSeconds: 600,
+          timeoutSeconds: BUILD_TIMEOUT_SECONDS,
           log,
         });
         renameSync(`${program}.draft`, program);

@@ -18,7 +18,7 @@ import { type TargetObserver, TargetReconciler } from './reconciler.ts';
 import { parseClaim, parseVolume, type StoredClaim, type StoredVolume } from './storage-objects.ts';
 
 /** Targets worked on at a time. */
-const WORKERS = 4;
+const WORKERS = 8;
 
 /** Resources that the operator watches; their metrics exist from the start. */
 export const WATCHED_RESOURCES = [
@@ -170,6 +170,7 @@ export class TargetController {
   #targetChanged(current: StoredTarget | undefined, previous: StoredTarget | undefined): void {
     const target = current ?? previous;
     if (target === undefined) return;
+    this.#reconciler.fleet.targetChanged(current, previous);
     this.#options.queue.add(objectKey(target));
     const isNewSpec = current?.metadata.generation !== previous?.metadata.generation;
     // What stood in the way of another target may have gone.
@@ -178,8 +179,7 @@ export class TargetController {
 
   #nodeChanged(current: ClusterNode | undefined, previous: ClusterNode | undefined): void {
     if (isDeepStrictEqual(selectionInputs(current), selectionInputs(previous))) return;
-    this.#reconciler.fleet.nodesChanged();
-    this.#enqueueWhere(() => true);
+    for (const key of this.#reconciler.fleet.nodeChanged(current, previous)) this.#options.queue.add(key);
   }
 
   #claimChanged(current: StoredClaim | undefined, previous: StoredClaim | undefined): void {

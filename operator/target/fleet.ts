@@ -4,13 +4,15 @@ import { childName } from '../../crds/object-names.ts';
 import { derivedNqn } from '../../crds/qualified-name.ts';
 import { InvalidInputError, parseOrExplain } from '../../crds/validation.ts';
 import { METRICS_PORT_ANNOTATION } from '../build/daemon-set.ts';
+import { nodeNqn } from '../build/target-node.ts';
 import type { Cache } from '../kubernetes/cache.ts';
 import { objectKey } from '../kubernetes/object.ts';
 import type { PortRange } from '../settings.ts';
 import type { ClusterNode, DataplaneDaemonSet } from './cluster-objects.ts';
 import type { OlderTarget } from './judge.ts';
 import { assignMetricsPort } from './metrics-port.ts';
-import { selectedNodes } from './node-selection.ts';
+import { Neighbourhood } from './neighbourhood.ts';
+import { isSelected, selectedNodes } from './node-selection.ts';
 import type { StoredTarget } from './nvmeof-target.ts';
 
 /** Caches that the fleet is seen through. */
@@ -32,11 +34,36 @@ function isOlder(left: StoredTarget, right: StoredTarget): boolean {
   return objectKey(left) < objectKey(right);
 }
 
-/** See the module's comment. What is costly is computed once per version of an object. */
+/** What is costly to know of one version of a target's specification. */
+interface Entry {
+  readonly uid: string | undefined;
+  readonly generation: number | undefined;
+  readonly parsed: Parsed;
+  /** Changes with the cluster's nodes. */
+  nodes: ReadonlySet<string>;
+}
+
+function isOf(entry: Entry | undefined, target: StoredTarget): entry is Entry {
+  return entry?.uid === target.metadata.uid && entry?.generation === target.metadata.generation;
+}
+
+function parse(target: StoredTarget): Parsed {
+  try {
+    return { spec: parseOrExplain(nvmeofTargetSpecSchema, target.spec, objectKey(target), 'spec') };
+  } catch (error) {
+    if (!(error instanceof InvalidInputError)) throw error;
+    return { error };
+  }
+}
+
+/**
+ * See the module's comment. It is told of every change of a target or node, so that a pass over one target costs what
+ * its neighbours cost, however many others there are.
+ */
 export class Fleet {
   readonly #caches: FleetCaches;
-  readonly #parsed = new WeakMap<StoredTarget, Parsed>();
-  #selected = new WeakMap<StoredTarget, ReadonlySet<string>>();
+  readonly #entries = new Map<string, Entry>();
+  readonly #neighbourhood = new Neighbourhood();
   /** Ports given out that a cached DaemonSet may not show yet. */
   readonly #ports = new Map<string, number>();
 
@@ -44,9 +71,35 @@ export class Fleet {
     this.#caches = caches;
   }
 
-  /** Says that a node came, went or changed its labels or taints. */
-  nodesChanged(): void {
-    this.#selected = new WeakMap();
+  /** Says that a target came, went or changed. */
+  targetChanged(current: StoredTarget | undefined, previous: StoredTarget | undefined): void {
+    const target = current ?? previous;
+    if (target === undefined) return;
+    const key = objectKey(target);
+    if (current === undefined) this.#entries.delete(key);
+    else if (isOf(this.#entries.get(key), current)) return;
+    else this.#entries.set(key, this.#entryOf(current));
+    this.#settle(key, current);
+  }
+
+  /** Says that a node came, went or changed its labels or taints. Returns the keys of the targets it matters to. */
+  nodeChanged(current: ClusterNode | undefined, previous: ClusterNode | undefined): string[] {
+    const name = (current ?? previous)?.metadata.name ?? '';
+    const concerned: string[] = [];
+    for (const [key, entry] of this.#entries) {
+      if (!('spec' in entry.parsed)) continue;
+      const { spec } = entry.parsed;
+      const [was, is] = [entry.nodes.has(name), current !== undefined && isSelected(current, spec)];
+      if (was !== is) {
+        const others = [...entry.nodes].filter((other) => other !== name);
+        entry.nodes = new Set(is ? [...others, name].sort() : others);
+        this.#settle(key, this.#caches.targets.get(key));
+      }
+      // A pod that is there may stay where none would be put.
+      const mayStay = [current, previous].some((node) => node !== undefined && isSelected(node, spec, true));
+      if (was || is || mayStay) concerned.push(key);
+    }
+    return concerned;
   }
 
   /** Forgets a target that is gone. */
@@ -56,16 +109,8 @@ export class Fleet {
 
   /** The spec of a target; throws an {@link InvalidInputError} when it does not fit the schema. */
   specOf(target: StoredTarget): NvmeofTargetSpec {
-    let parsed = this.#parsed.get(target);
-    if (parsed === undefined) {
-      try {
-        parsed = { spec: parseOrExplain(nvmeofTargetSpecSchema, target.spec, objectKey(target), 'spec') };
-      } catch (error) {
-        if (!(error instanceof InvalidInputError)) throw error;
-        parsed = { error };
-      }
-      this.#parsed.set(target, parsed);
-    }
+    const entry = this.#entries.get(objectKey(target));
+    const parsed = isOf(entry, target) ? entry.parsed : parse(target);
     if ('error' in parsed) throw parsed.error;
     return parsed.spec;
   }
@@ -78,27 +123,27 @@ export class Fleet {
 
   /** Names of the nodes that a target should run on, in order. */
   nodesOf(target: StoredTarget, spec: NvmeofTargetSpec): ReadonlySet<string> {
-    let nodes = this.#selected.get(target);
-    if (nodes === undefined) {
-      nodes = new Set(selectedNodes(this.#caches.nodes.values(), spec));
-      this.#selected.set(target, nodes);
-    }
-    return nodes;
+    const entry = this.#entries.get(objectKey(target));
+    return isOf(entry, target) ? entry.nodes : new Set(selectedNodes(this.#caches.nodes.values(), spec));
   }
 
-  /** Targets that were there before this one and can be read: they win every conflict. */
+  /** Targets that were there before this one and share a node or an NQN with it, the oldest first: they win. */
   olderThan(target: StoredTarget): OlderTarget[] {
-    return this.#others(target).flatMap(({ other, spec }) =>
-      isOlder(other, target)
-        ? [{ key: objectKey(other), nqn: this.nqnOf(other, spec), spec, nodes: this.nodesOf(other, spec) }]
-        : [],
-    );
+    return this.#neighbours(target)
+      .filter(({ other }) => isOlder(other, target))
+      .sort((left, right) => (isOlder(left.other, right.other) ? -1 : 1))
+      .map(({ other, spec }) => ({
+        key: objectKey(other),
+        nqn: this.nqnOf(other, spec),
+        spec,
+        nodes: this.nodesOf(other, spec),
+      }));
   }
 
   /** The port of a target, given out for good; undefined when the range is used up. */
   assignPort(target: StoredTarget, spec: NvmeofTargetSpec, range: PortRange): number | undefined {
     const own = { port: this.#portOf(target), nodes: this.nodesOf(target, spec) };
-    const others = this.#others(target).map(({ other, spec: otherSpec }) => ({
+    const others = this.#neighbours(target).map(({ other, spec: otherSpec }) => ({
       port: this.#portOf(other),
       nodes: this.nodesOf(other, otherSpec),
       precedes: isOlder(other, target),
@@ -118,16 +163,33 @@ export class Fleet {
     return annotation === undefined || !Number.isInteger(port) ? undefined : port;
   }
 
-  #others(target: StoredTarget): { other: StoredTarget; spec: NvmeofTargetSpec }[] {
-    const others: { other: StoredTarget; spec: NvmeofTargetSpec }[] = [];
-    for (const other of this.#caches.targets.values()) {
-      if (other.metadata.uid === target.metadata.uid) continue;
-      try {
-        others.push({ other, spec: this.specOf(other) });
-      } catch (error) {
-        if (!(error instanceof InvalidInputError)) throw error; // An unreadable neighbour is in nobody's way.
-      }
+  #entryOf(target: StoredTarget): Entry {
+    const { uid, generation } = target.metadata;
+    const parsed = parse(target);
+    const nodes = 'spec' in parsed ? selectedNodes(this.#caches.nodes.values(), parsed.spec) : [];
+    return { uid, generation, parsed, nodes: new Set(nodes) };
+  }
+
+  /** Keeps the neighbourhood as the entry of a target has it. */
+  #settle(key: string, target: StoredTarget | undefined): void {
+    const entry = this.#entries.get(key);
+    // One that cannot be read is in nobody's way.
+    if (target === undefined || entry === undefined || !('spec' in entry.parsed)) {
+      this.#neighbourhood.set(key, undefined);
+      return;
     }
-    return others;
+    const { spec } = entry.parsed;
+    const nqn = this.nqnOf(target, spec);
+    const ownNqns = [...entry.nodes].map((node) => nodeNqn(nqn, spec.scope, node));
+    this.#neighbourhood.set(key, { nodes: entry.nodes, nqns: new Set([nqn, ...ownNqns]) });
+  }
+
+  #neighbours(target: StoredTarget): { other: StoredTarget; spec: NvmeofTargetSpec }[] {
+    return [...this.#neighbourhood.of(objectKey(target))].flatMap((key) => {
+      const [other, entry] = [this.#caches.targets.get(key), this.#entries.get(key)];
+      return other === undefined || entry === undefined || !('spec' in entry.parsed)
+        ? []
+        : [{ other, spec: entry.parsed.spec }];
+    });
   }
 }

@@ -99,6 +99,11 @@ export class TestCluster {
     return this.#server.kubeconfig;
   }
 
+  /** The API server, for what else is to run beside it. */
+  get server(): ApiServer {
+    return this.#server;
+  }
+
   /** Where the API server listens, on loopback. */
   get port(): number {
     return this.#server.port;

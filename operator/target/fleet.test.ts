@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import type { Cache } from '../kubernetes/cache.ts';
+import { objectKey } from '../kubernetes/object.ts';
+import { sampleNode, sampleTarget } from '../testing/samples.ts';
+import type { ClusterNode, DataplaneDaemonSet } from './cluster-objects.ts';
+import { Fleet } from './fleet.ts';
+import type { StoredTarget } from './nvmeof-target.ts';
+
+/** A cache that a test fills, and that counts how often all of it is looked at. */
+class TestCache<T extends StoredTarget | ClusterNode | DataplaneDaemonSet> implements Cache<T> {
+  readonly objects = new Map<string, T>();
+  sweeps = 0;
+
+  get(key: string): T | undefined {
+    return this.objects.get(key);
+  }
+
+  values(): MapIterator<T> {
+    this.sweeps += 1;
+    return this.objects.values();
+  }
+
+  inGroup(): T[] {
+    return [];
+  }
+}
+
+/** A fleet that is told of what its caches show, as the controller tells it. */
+class TestFleet {
+  readonly targets = new TestCache<StoredTarget>();
+  readonly nodes = new TestCache<ClusterNode>();
+  readonly fleet = new Fleet({
+    targets: this.targets,
+    nodes: this.nodes,
+    daemonSets: new TestCache<DataplaneDaemonSet>(),
+  });
+
+  put(target: StoredTarget): StoredTarget {
+    const previous = this.targets.get(objectKey(target));
+    this.targets.objects.set(objectKey(target), target);
+    this.fleet.targetChanged(target, previous);
+    return target;
+  }
+
+  drop(target: StoredTarget): void {
+    this.targets.objects.delete(objectKey(target));
+    this.fleet.targetChanged(undefined, target);
+  }
+
+  putNode(node: ClusterNode): string[] {
+    const previous = this.nodes.get(node.metadata.name);
+    this.nodes.objects.set(node.metadata.name, node);
+    return this.fleet.nodeChanged(node, previous);
+  }
+
+  dropNode(node: ClusterNode): string[] {
+    this.nodes.objects.delete(node.metadata.name);
+    return this.fleet.nodeChanged(undefined, node);
+  }
+
+  nodesOf(target: StoredTarget): string[] {
+    return [...this.fleet.nodesOf(target, this.fleet.specOf(target))];
+  }
+
+  older(target: StoredTarget): string[] {
+    return this.fleet.olderThan(target).map(({ key }) => key);
+  }
+}
+
+const inRack = (name: string, rack: string, second = 0, change: object = {}) =>
+  sampleTarget(
+    name,
+    { nodeSelector: { rack }, nqn: `nqn.2026-11.dev.weir:${name}`, ...change },
+    { creationTimestamp: `2026-11-23T08:00:0${second}Z` },
+  );
+
+describe('the nodes of a target', () => {
+  it('follow nodes that come, change their labels and go, in order', () => {
+    const all = new TestFleet();
+    const target = all.put(inRack('fast', 'a'));
+    expect(all.putNode(sampleNode('n2', { rack: 'a' }))).toEqual(['storage/fast']);
+    all.putNode(sampleNode('n1', { rack: 'a' }));
+    expect(all.putNode(sampleNode('n3', { rack: 'b' }))).toEqual([]);
+    expect(all.nodesOf(target)).toEqual(['n1', 'n2']);
+    expect(all.putNode(sampleNode('n2', { rack: 'b' }))).toEqual(['storage/fast']);
+    expect(all.dropNode(sampleNode('n1', { rack: 'a' }))).toEqual(['storage/fast']);
+    expect(all.nodesOf(target)).toEqual([]);
+  });
+
+  it('matter to the target as long as a pod may stay on them', () => {
+    const all = new TestFleet();
+    all.put(inRack('fast', 'a'));
+    const taint = (value: string) => [{ key: 'maintenance', effect: 'NoSchedule', value }];
+    all.putNode(sampleNode('n1', { rack: 'a' }, taint('planned')));
+    expect(all.putNode(sampleNode('n1', { rack: 'a' }, taint('begun')))).toEqual(['storage/fast']);
+  });
+
+  it('are those of an edited target at once', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('n1', { rack: 'a' }));
+    all.putNode(sampleNode('n2', { rack: 'b' }));
+    expect(all.nodesOf(all.put(inRack('fast', 'a')))).toEqual(['n1']);
+    const edited = { ...inRack('fast', 'b'), metadata: { ...inRack('fast', 'b').metadata, generation: 2 } };
+    expect(all.nodesOf(all.put(edited))).toEqual(['n2']);
+  });
+});
+
+describe('the targets that come before another', () => {
+  it('are the older ones that share a node or an NQN, the oldest first', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('n1', { rack: 'a' }));
+    all.putNode(sampleNode('n2', { rack: 'b' }));
+    const own = all.put(inRack('own', 'a', 5));
+    all.put(inRack('near', 'a', 3));
+    all.put(inRack('nearest', 'a', 2));
+    all.put(inRack('younger', 'a', 7));
+    all.put(inRack('far', 'b', 1));
+    all.put(inRack('namesake', 'b', 4, { nqn: 'nqn.2026-11.dev.weir:own' }));
+    expect(all.older(own)).toEqual(['storage/nearest', 'storage/near', 'storage/namesake']);
+  });
+
+  it('include one that took the NQN of a node of a target with scope PerNode', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('n1', { rack: 'a' }));
+    const namespaces = [{ nsid: 1, backend: { memory: { size: '8Mi' } } }];
+    const own = all.put(inRack('own', 'a', 5, { scope: 'PerNode', namespaces }));
+    const spec = all.fleet.specOf(own);
+    all.put(inRack('taker', 'b', 1, { nqn: `${spec.nqn}:n1`, namespaces }));
+    expect(all.older(own)).toEqual(['storage/taker']);
+  });
+
+  it('do not include those that went or cannot be read', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('n1', { rack: 'a' }));
+    const own = all.put(inRack('own', 'a', 5));
+    all.drop(all.put(inRack('gone', 'a', 1)));
+    all.put(inRack('odd', 'a', 1, { listeners: 'none' }));
+    expect(all.older(own)).toEqual([]);
+  });
+
+  it('are found without looking at every target or node', () => {
+    const all = new TestFleet();
+    for (let index = 0; index < 50; index += 1) all.putNode(sampleNode(`n${index}`, { rack: `${index}` }));
+    const targets = Array.from({ length: 50 }, (_, index) => all.put(inRack(`t${index}`, `${index}`)));
+    const before = [all.targets.sweeps, all.nodes.sweeps];
+    for (const target of targets) {
+      expect(all.older(target)).toEqual([]);
+      all.fleet.assignPort(target, all.fleet.specOf(target), { first: 9810, last: 9899 });
+    }
+    expect([all.targets.sweeps, all.nodes.sweeps]).toEqual(before);
+  });
+});
