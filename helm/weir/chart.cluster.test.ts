@@ -481,7 +481,7 @@ describe('the chart', () => {
     byDefault = template(...monitoring);
   });
 
-  it.each(effects)('heeds %s', async (_, values, look, expected) => {
+  it.concurrent.each(effects)('heeds %s', async (_, values, look, expected) => {
     const before = await byDefault;
     const after = await template(...monitoring, ...values.flatMap((value) => ['--set', value]));
     expect(look(after)).toEqual(expected);
@@ -568,7 +568,7 @@ describe('the chart', () => {
     );
   });
 
-  it.each([
+  it.concurrent.each([
     ['dataplane.deviceAccess=Sometimes', 'deviceAccess'],
     ['operator.replicas=-1', 'replicas'],
     ['operator.replica=2', 'replica'],

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listPath, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
-import { type RunningOperator, startOperator } from '../../operator/operator.ts';
+import { startOperator } from '../../operator/operator.ts';
 import { SAMPLE_SETTINGS, sampleSpecInput } from '../../operator/testing/samples.ts';
 import { type AnyObject, TestCluster } from '../../operator/testing/test-cluster.ts';
 import { CHART, Helm, type Manifest, RELEASE, RELEASE_NAMESPACE } from './tests/helm.ts';
@@ -70,7 +70,7 @@ const fast = { namespace: 'storage', name: 'fast' };
 const target = () => cluster.target(fast.namespace, fast.name);
 
 /** Runs the operator of this repository with the permissions that the chart in the cluster gives it. */
-async function withOperator(work: (operator: RunningOperator) => Promise<void>): Promise<void> {
+async function withOperator(work: () => Promise<void>, settings = SAMPLE_SETTINGS): Promise<void> {
   const stop = new AbortController();
   const operator = await startOperator(
     cluster.configFor(await cluster.accountToken(RELEASE_NAMESPACE, OPERATOR)),
@@ -79,13 +79,13 @@ async function withOperator(work: (operator: RunningOperator) => Promise<void>):
       metricsAddress: '127.0.0.1:0',
       leaderElect: true,
       logLevel: 'info',
-      dataplane: SAMPLE_SETTINGS,
+      dataplane: settings,
     },
     pino({ level: 'silent' }),
     stop.signal,
   );
   try {
-    await work(operator);
+    await work();
   } finally {
     stop.abort();
     await operator.ended;
@@ -247,6 +247,15 @@ describe('a release on a real API server', () => {
     );
     await expectRelease(CHART, ...values);
     expect((await target())['spec']).toEqual(before['spec']);
+    await withOperator(
+      async () => {
+        await cluster.waitFor('the privileged pods, which the admission policy permits now', async () => {
+          const daemonSet = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', fast.namespace);
+          return daemonSet?.['spec'].template.spec.containers[0].securityContext.privileged;
+        });
+      },
+      { ...SAMPLE_SETTINGS, deviceAccess: 'Privileged' },
+    );
   });
 
   it('leaves CRDs and targets behind when it is uninstalled, and nothing else', async () => {
@@ -257,6 +266,7 @@ describe('a release on a real API server', () => {
       'customresourcedefinition/nvmeoftargets.weir.dev',
     ]);
     expect((await target()).metadata.uid).toBe(uid);
+    expect(await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', fast.namespace)).toBeDefined();
     expect(await kubectl('get', 'all,role,rolebinding,secret', '-n', RELEASE_NAMESPACE, '-o', 'name')).toBe(
       '',
     );
