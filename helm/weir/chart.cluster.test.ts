@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -60,7 +60,18 @@ describe('the chart', () => {
       version,
       packages: { '': { version } },
     });
-    expect(await text('README.md')).toContain(`--set image.tag=${version}\n`);
+    const pages = [
+      'README.md',
+      ...(await readdir(join(CHART, '../../docs'), { recursive: true })).map((page) => `docs/${page}`),
+    ];
+    const named = await Promise.all(
+      pages
+        .filter((page) => page.endsWith('.md'))
+        .map(async (page) =>
+          [...(await text(page)).matchAll(/image\.tag=([0-9.]*[0-9])/g)].map(([, tag]) => tag),
+        ),
+    );
+    expect(new Set(named.flat())).toEqual(new Set([version]));
   });
 
   it('starts an operator that understands its command line, unprivileged, two replicas of it', async () => {
@@ -554,6 +565,19 @@ describe('the chart', () => {
       portRange: { first: 20000, last: 20010 },
       fileDirectories: ['/srv/a', '/srv/b'],
     });
+  });
+
+  it('takes directories for the admission policy as the operator does: with a slash at the end or without', async () => {
+    const values = ['dataplane.fileDirectories={/srv/,/data}', 'dataplane.deviceDirectories={/dev/disk/}'];
+    const manifests = await template(...values.flatMap((value) => ['--set', value]));
+    const policy = manifests.find(
+      ({ metadata }) => metadata.name === 'weir-operator-weir-system-operator-pods',
+    );
+    const expressions = JSON.stringify(
+      policy?.['spec'].validations.map((one: Part) => one.expression.replaceAll('"', "'")),
+    );
+    expect(expressions).toContain("['/srv','/data'].exists");
+    expect(expressions).toContain("['/dev/disk'].exists");
   });
 
   it('refuses metrics behind tokens while Prometheus has none', async () => {
