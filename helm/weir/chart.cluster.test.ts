@@ -60,6 +60,8 @@ describe('the chart', () => {
       version,
       packages: { '': { version } },
     });
+    // Hosts see the core's version as the firmware revision.
+    expect(await text('native/Cargo.toml')).toContain(`\nversion = "${version}"\n`);
     const pages = [
       'README.md',
       ...(await readdir(join(CHART, '../../docs'), { recursive: true })).map((page) => `docs/${page}`),

@@ -629,6 +629,13 @@ describe('the admission policy, against whoever has stolen the token of the oper
     ['the pods of a target', () => undefined],
     ['a directory for files', mount({ hostPath: { path: '/var/lib/weir/a', type: 'DirectoryOrCreate' } })],
     ['a block device', mount({ hostPath: { path: '/dev/vdb', type: 'BlockDevice' } })],
+    [
+      'making soft devices anew',
+      (pod, container) => {
+        mount({ emptyDir: { sizeLimit: '1Mi' } })(pod);
+        container.securityContext.capabilities.add.push('NET_ADMIN');
+      },
+    ],
     ['a claim', mount({ persistentVolumeClaim: { claimName: 'data' } })],
     ['the Secret of metrics', mount({ secret: { secretName: 'tls' } })],
   ])('permits %s', async (_, change) => {
