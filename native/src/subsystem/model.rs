@@ -1,6 +1,7 @@
 //! The desired state as the core serves it: pure data, immutable once published, shared by all threads as
 //! `Arc<Model>`. Built by the control thread from the node's spec and the facts of the opened backings.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +71,7 @@ pub struct QueueLimits {
 }
 
 /// An NVM subsystem.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Subsystem {
     /// NQN.
     pub nqn: String,
@@ -84,6 +85,15 @@ pub struct Subsystem {
     pub controller_ids: (u16, u16),
     /// Namespaces by ascending id.
     pub namespaces: Vec<Namespace>,
+}
+
+/// By its name and what is in it: models and controllers show it again and again.
+impl fmt::Debug for Subsystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Subsystem");
+        shown.field("nqn", &self.nqn).field("namespaces", &self.namespaces);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Host access.

@@ -3,6 +3,7 @@
 //!
 //! Reading checks types, bounds of numbers and defaults; [`super::validate`] checks the rest.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub struct DesiredState {
 }
 
 /// Desired state of one node.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NodeSpec {
     /// Node that serves this.
@@ -75,6 +76,15 @@ pub enum PathsState {
     Accessible,
     /// Namespaces report ANA inaccessible: hosts use other paths, or wait.
     Inaccessible,
+}
+
+/// By whose it is: all of it is the object that the user wrote.
+impl fmt::Debug for NodeSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("NodeSpec");
+        shown.field("node_name", &self.node_name).field("target", &self.target);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// An address and port on which hosts reach the target.

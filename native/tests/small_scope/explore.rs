@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use weir_core::simulation::deliberate_fault::{self, DeliberateFault};
 
+use crate::fingerprint::Fingerprinter;
 use crate::found::{Figures, Found};
 use crate::machine::{Choice, Machine};
 use crate::search::{Search, Task};
@@ -35,6 +36,8 @@ pub struct Scope {
     pub delays: Option<u32>,
     /// Times that the link may change in the midst of work, rather than when everybody waits; `None` is any number.
     pub midst: Option<u32>,
+    /// Whether who was seen to have nothing to do is asked again, to see that this is still true.
+    pub distrust: bool,
     /// Threads.
     pub workers: usize,
     /// A search that finds more states is given up.
@@ -119,10 +122,16 @@ impl Progress {
 /// The first violation, with what led to it.
 pub fn explore(scope: &Scope) -> Result<Figures, String> {
     let shared = Shared::default();
-    let first = (scope.start)().fingerprint();
-    assert_eq!((scope.start)().fingerprint(), first, "the start is the same every time");
-    shared.leave(Task::start(scope, first));
-    shared.found(|found| found.start(Task::start(scope, first).fingerprint()));
+    let mut fingerprinter = Fingerprinter::default();
+    let mut first = || Task::start(scope, (scope.start)().fingerprint(&mut fingerprinter));
+    let start = first();
+    assert_eq!(
+        first().fingerprint(),
+        start.fingerprint(),
+        "the start is the same every time"
+    );
+    shared.found(|found| found.start(start.fingerprint()));
+    shared.leave(start);
     std::thread::scope(|threads| {
         for _ in 0..scope.workers {
             threads.spawn(|| {

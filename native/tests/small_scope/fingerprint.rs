@@ -15,6 +15,7 @@
 //!
 //! Two states are taken for one if their 64-bit hashes are the same.
 
+use std::fmt;
 use std::time::Instant;
 
 /// How long a moment in a field is looked back at, in nanoseconds: longer ago is all alike. The others are deadlines: they
@@ -30,6 +31,18 @@ fn looked_back_at(field: &str) -> i128 {
         _ => 1,
     }
 }
+
+/// Whether a byte ends a word.
+const ENDS_WORDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let all = b" ,{}[]()\n\"";
+    let mut index = 0;
+    while index < all.len() {
+        ends[all[index] as usize] = true;
+        index += 1;
+    }
+    ends
+};
 
 /// The rank of a slot is among slots, not among generations of one.
 const SLOT: u64 = u64::MAX;
@@ -162,7 +175,30 @@ struct Frame<'a> {
     slot: u64,
 }
 
+/// Whether fields are skipped, by the hash of their names: asked a thousand times for each state.
+#[derive(Debug)]
+struct SkippedFields(Vec<(u64, bool)>);
+
+impl SkippedFields {
+    const ROOM: usize = 4096;
+
+    fn has(&mut self, hash: u64, name: &str) -> bool {
+        let known = &mut self.0[hash as usize % Self::ROOM];
+        if known.0 != hash {
+            *known = (hash, is_skipped_field(name));
+        }
+        known.1
+    }
+}
+
+impl Default for SkippedFields {
+    fn default() -> Self {
+        Self(vec![(0, false); Self::ROOM])
+    }
+}
+
 /// What one more piece of text means.
+#[derive(Debug)]
 enum Piece {
     Literal(u64),
     Name(Kind, (u64, u64)),
@@ -173,7 +209,8 @@ struct Reader<'a> {
     at: usize,
     now: i128,
     frames: Vec<Frame<'a>>,
-    pieces: Vec<Piece>,
+    pieces: &'a mut Vec<Piece>,
+    skipped: &'a mut SkippedFields,
     /// The port's link has been up for longer than the lifecycle looks back.
     calm: bool,
     /// The queue pair belongs to an association.
@@ -316,7 +353,8 @@ impl<'a> Reader<'a> {
     fn field(&mut self, name: &'a str) {
         self.frame().field = name;
         let frame = *self.frame();
-        self.literal(hash_of(name));
+        let hash = hash_of(name);
+        self.literal(hash);
         match (frame.name, name) {
             ("PortState", "up_since") => self.calm = false,
             ("QueuePair", "association") => self.associated = !self.text[self.at..].starts_with(": None"),
@@ -324,7 +362,7 @@ impl<'a> Reader<'a> {
         }
         let answered = self.associated && (frame.name, name) == ("QueuePair", "connect_deadline");
         let quieted = self.calm && (frame.name, name) == ("PortState", "restless");
-        if is_skipped_field(name) || is_skipped_part(frame.name, name) || answered || quieted {
+        if self.skipped.has(hash, name) || is_skipped_part(frame.name, name) || answered || quieted {
             self.skip();
         }
     }
@@ -470,13 +508,7 @@ impl<'a> Reader<'a> {
 
     fn read_word(&mut self, bytes: &'a [u8]) {
         let start = self.at;
-        let ends = |byte: u8| {
-            matches!(
-                byte,
-                b' ' | b',' | b'{' | b'}' | b'[' | b']' | b'(' | b')' | b'\n' | b'"'
-            )
-        };
-        while self.at < bytes.len() && !ends(bytes[self.at]) {
+        while self.at < bytes.len() && !ENDS_WORDS[bytes[self.at] as usize] {
             // A colon inside belongs to the word (an address); one at its end says that it names what follows.
             let next = bytes.get(self.at + 1).copied().unwrap_or(b' ');
             if bytes[self.at] == b':' && (next == b' ' || next == b'\n') {
@@ -524,51 +556,74 @@ fn nanoseconds_as_shown(moment: Instant) -> i128 {
     seconds * 1_000_000_000 + nanoseconds
 }
 
-/// The fingerprint of a state, shown as `text` at `now`.
-pub fn fingerprint(text: &str, now: Instant) -> u64 {
-    let root = Frame {
-        name: "",
-        field: "",
-        bracket: b' ',
-        index: 0,
-        kind: None,
-        seconds: 0,
-        slot: 0,
-    };
-    let mut reader = Reader {
-        text,
-        at: 0,
-        now: nanoseconds_as_shown(now),
-        frames: vec![root],
-        pieces: Vec::with_capacity(text.len() / 8),
-        calm: false,
-        associated: false,
-    };
-    reader.read();
-    assert_eq!(reader.frames.len(), 1, "brackets match");
-    // Ranks: by kind, and for handles by slot.
-    let mut names: Vec<(Kind, (u64, u64))> = Vec::new();
-    for piece in &reader.pieces {
-        if let Piece::Name(kind, name) = piece {
-            names.push((*kind, *name));
+/// Makes fingerprints, one after the other in the same memory.
+#[derive(Debug, Default)]
+pub struct Fingerprinter {
+    text: String,
+    pieces: Vec<Piece>,
+    names: Vec<(Kind, (u64, u64))>,
+    ranks: Vec<u64>,
+    skipped: SkippedFields,
+}
+
+impl Fingerprinter {
+    /// The fingerprint of a state at `now`, which `describe` shows as text.
+    pub fn fingerprint(&mut self, now: Instant, describe: impl FnOnce(&mut String) -> fmt::Result) -> u64 {
+        self.text.clear();
+        describe(&mut self.text).expect("a string has room");
+        self.pieces.clear();
+        let root = Frame {
+            name: "",
+            field: "",
+            bracket: b' ',
+            index: 0,
+            kind: None,
+            seconds: 0,
+            slot: 0,
+        };
+        let mut reader = Reader {
+            text: &self.text,
+            at: 0,
+            now: nanoseconds_as_shown(now),
+            frames: vec![root],
+            pieces: &mut self.pieces,
+            skipped: &mut self.skipped,
+            calm: false,
+            associated: false,
+        };
+        reader.read();
+        assert_eq!(reader.frames.len(), 1, "brackets match");
+        self.rank();
+        let mut state = 0;
+        for piece in &self.pieces {
+            state = match piece {
+                Piece::Literal(word) => mix(state, *word),
+                Piece::Name(kind, name) => {
+                    let index = self.names.binary_search(&(*kind, *name)).expect("it was put there");
+                    mix(state, self.ranks[index])
+                }
+            };
+        }
+        state
+    }
+
+    /// Ranks: by kind, and for handles by slot.
+    fn rank(&mut self) {
+        let Self {
+            pieces, names, ranks, ..
+        } = self;
+        names.clear();
+        for piece in &*pieces {
+            if let Piece::Name(kind, name) = piece {
+                names.push((*kind, *name));
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        ranks.clear();
+        for (index, (kind, (slot, _))) in names.iter().enumerate() {
+            let follows = index > 0 && (names[index - 1].0, names[index - 1].1.0) == (*kind, *slot);
+            ranks.push(if follows { ranks[index - 1] + 1 } else { 0 });
         }
     }
-    names.sort_unstable();
-    names.dedup();
-    let mut ranks: Vec<u64> = Vec::with_capacity(names.len());
-    for (index, (kind, (slot, _))) in names.iter().enumerate() {
-        let follows = index > 0 && (names[index - 1].0, names[index - 1].1.0) == (*kind, *slot);
-        ranks.push(if follows { ranks[index - 1] + 1 } else { 0 });
-    }
-    let mut state = 0;
-    for piece in &reader.pieces {
-        state = match piece {
-            Piece::Literal(word) => mix(state, *word),
-            Piece::Name(kind, name) => {
-                let index = names.binary_search(&(*kind, *name)).expect("it was put there");
-                mix(state, ranks[index])
-            }
-        };
-    }
-    state
 }

@@ -47,6 +47,7 @@ options:
   --midst N      times that the link changes in the midst of work, not when everybody waits; any number without it
   --free-host    the host may be late; else it acts as soon as something arrives
   --free-wire    the wire and the device may reorder what is not ordered; else first come, first served
+  --distrust     who is known to have nothing to do is asked all the same, to see that this is true
   --states N     give up beyond so many states (20000000)
   --workers N    threads (as many as the machine has)
   --fault NAME   builds in a deliberate fault, which is to be found";
@@ -61,6 +62,7 @@ struct Wanted {
     delays: Option<u32>,
     midst: Option<u32>,
     freedom: Freedom,
+    distrust: bool,
     states_max: usize,
     workers: usize,
     fault: Option<DeliberateFault>,
@@ -76,17 +78,10 @@ impl Wanted {
             delays: None,
             midst: None,
             freedom: Freedom::default(),
+            distrust: false,
             states_max: 20_000_000,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             fault: None,
-        }
-    }
-
-    /// One flap at every moment, and one turn out of order: what is complete in a minute.
-    fn of_the_test(script: Script) -> Self {
-        Self {
-            delays: Some(1),
-            ..Self::new(script, 1)
         }
     }
 
@@ -123,6 +118,7 @@ impl Wanted {
                 "--starting" => wanted.starting = true,
                 "--free-host" => wanted.freedom.host = true,
                 "--free-wire" => wanted.freedom.wire = true,
+                "--distrust" => wanted.distrust = true,
                 _ => return Err(HELP.to_owned()),
             }
         }
@@ -144,6 +140,7 @@ impl Wanted {
             late: self.late,
             delays: self.delays,
             midst: self.midst,
+            distrust: self.distrust,
             workers: self.workers,
             states_max: self.states_max,
             fault: self.fault,
@@ -168,11 +165,18 @@ fn run(wanted: Wanted) -> bool {
     outcome.is_err() == wanted.fault.is_some()
 }
 
+/// One flap and every interleaving; with two writes, the link changes when everybody waits, as that takes half the time.
+/// Faults are found with one turn out of order.
 fn scopes_of_the_test() -> Vec<Wanted> {
-    let sound = [Script::WriteAndRead, Script::TwoWrites].map(Wanted::of_the_test);
+    let when_everybody_waits = Wanted {
+        midst: Some(0),
+        ..Wanted::new(Script::TwoWrites, 1)
+    };
+    let sound = [Wanted::new(Script::WriteAndRead, 1), when_everybody_waits];
     let broken = FAULTS_TO_BE_FOUND.map(|fault| Wanted {
         fault: Some(fault),
-        ..Wanted::of_the_test(Script::WriteAndRead)
+        delays: Some(1),
+        ..Wanted::new(Script::WriteAndRead, 1)
     });
     sound.into_iter().chain(broken).collect()
 }

@@ -2,11 +2,13 @@
 //! last state in which a choice is left.
 //!
 //! One reduction: a participant that found nothing to do is not asked again until something happened that it can see.
-//! This is sound because a step reads only the participant's own state, its mailbox, the device and the clock.
+//! This is sound because a step reads only the participant's own state, its mailbox, what the device has for it, and
+//! whether its deadline has come. With [`Scope::distrust`] it is asked all the same, and must still have nothing to do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::explore::{Scope, Shared};
+use crate::fingerprint::Fingerprinter;
 use crate::heap::{Held, Snapshot};
 use crate::machine::{Choice, Machine};
 
@@ -37,9 +39,10 @@ impl Idle {
         }
     }
 
-    /// What is still known after a choice that changed the state.
-    fn after(mut self, choice: Choice) -> Self {
+    /// What is still known after a choice that changed the state to what the machine is now.
+    fn after(mut self, choice: Choice, machine: &Machine) -> Self {
         match choice {
+            // Each writes to the other's mailbox and to the wire.
             Choice::Control | Choice::Poller => {
                 self.poller = false;
                 self.control = false;
@@ -47,7 +50,12 @@ impl Idle {
             // It acts on the wire only.
             Choice::Host => self.host = false,
             Choice::Volume(_) => self.poller = false,
-            Choice::Wire(_) | Choice::Link | Choice::Time => self = Self::default(),
+            Choice::Wire(_) | Choice::Time | Choice::Late => {
+                self.control &= !machine.control_has_news();
+                self.poller &= !machine.poller_has_news();
+                self.host = false;
+            }
+            Choice::Link => self = Self::default(),
         }
         self
     }
@@ -80,6 +88,8 @@ impl Budget {
 /// What the machine offers in a state.
 #[derive(Debug, Clone, Copy, Default)]
 struct Offer {
+    /// The host has turns of its own.
+    host: bool,
     wire: u8,
     volume: u8,
     link: bool,
@@ -94,6 +104,7 @@ struct Offer {
 impl Offer {
     fn of(machine: &Machine) -> Self {
         Self {
+            host: machine.host_is_free(),
             wire: machine.wire_choices(),
             volume: machine.volume_choices(),
             link: machine.link_can_change(),
@@ -125,7 +136,8 @@ struct Visit {
 
 impl Visit {
     fn is_at_rest(&self) -> bool {
-        self.idle.control && self.idle.poller && self.idle.host && self.offer.wire == 0
+        let host_rests = self.idle.host || !self.offer.host;
+        self.idle.control && self.idle.poller && host_rests && self.offer.wire == 0
     }
 
     /// The choice at a position, always in the same order. What may happen only when everybody waits comes last: whether
@@ -139,7 +151,8 @@ impl Visit {
             _ if position - 3 < wire => Choice::Wire(position - 3),
             _ if position - 3 - wire < volume => Choice::Volume(position - 3 - wire),
             _ if position - 3 - wire == volume => Choice::Link,
-            _ if position - 4 - wire == volume => Choice::Time,
+            _ if position - 4 - wire == volume && self.is_at_rest() => Choice::Time,
+            _ if position - 4 - wire == volume => Choice::Late,
             _ => return None,
         })
     }
@@ -152,9 +165,10 @@ impl Visit {
         let at_rest = self.is_at_rest();
         let is_there = match choice {
             Choice::Link => self.offer.link && (at_rest || scope.midst.is_none() || self.budget.midst > 0),
-            Choice::Time if at_rest => self.offer.moment,
-            Choice::Time => self.offer.time && self.budget.late > 0,
-            _ => !self.idle.knows(choice),
+            Choice::Time => self.offer.moment,
+            Choice::Late => self.offer.time && self.budget.late > 0,
+            Choice::Host if !self.offer.host => false,
+            _ => scope.distrust || !self.idle.knows(choice),
         };
         is_there && (self.budget.delays > 0 || !self.is_delay(scope, choice))
     }
@@ -175,7 +189,7 @@ impl Visit {
         let at_rest = self.is_at_rest();
         let mut budget = self.budget;
         budget.delays -= u32::from(self.is_delay(scope, choice));
-        budget.late -= u32::from(choice == Choice::Time && !at_rest);
+        budget.late -= u32::from(choice == Choice::Late);
         budget.midst -= u32::from(choice == Choice::Link && !at_rest && scope.midst.is_some());
         budget
     }
@@ -228,6 +242,7 @@ pub struct Search<'a> {
     scope: &'a Scope,
     shared: &'a Shared,
     machine: Held<Machine>,
+    fingerprinter: Fingerprinter,
     start: Snapshot,
     /// Choices made from the start.
     path: Vec<Choice>,
@@ -243,6 +258,7 @@ impl<'a> Search<'a> {
             scope,
             shared,
             machine,
+            fingerprinter: Fingerprinter::default(),
             start,
             path: Vec::new(),
             frames: Vec::new(),
@@ -300,19 +316,28 @@ impl<'a> Search<'a> {
             let snapshot = self.machine.save();
             self.top().snapshot = Some(snapshot);
         }
-        if choice == Choice::Time && visit.is_at_rest() {
+        if choice == Choice::Time {
             self.attempt(|machine| machine.next_moment().is_some())?;
         }
         self.take(choice)?;
-        let fingerprint = self.machine.look(Machine::fingerprint);
-        let top = &mut self.top().visit;
+        let fingerprinter = &mut self.fingerprinter;
+        let fingerprint = self.machine.look(|machine| machine.fingerprint(fingerprinter));
+        if visit.idle.knows(choice) && fingerprint != visit.fingerprint {
+            return Err(format!(
+                "{choice:?} was thought idle, and was not, after {:?}",
+                self.path
+            ));
+        }
         if fingerprint == visit.fingerprint {
+            let offer = self.machine.look(Offer::of);
+            let top = &mut self.top().visit;
             top.next = visit.next + 1;
             top.idle.learns(choice);
+            top.offer = offer;
             self.path.pop();
             return Ok(());
         }
-        *top = rest;
+        self.top().visit = rest;
         let budget = visit.budget_after(scope, choice);
         let link_down = choice == Choice::Link && visit.offer.link_is_up;
         let depth = self.path.len();
@@ -333,7 +358,7 @@ impl<'a> Search<'a> {
                 state,
                 fingerprint,
                 budget,
-                idle: visit.idle.after(choice),
+                idle: self.machine.look(|machine| visit.idle.after(choice, machine)),
                 offer: self.machine.look(Offer::of),
                 first_made: false,
                 next: 0,

@@ -60,6 +60,11 @@ impl Storage {
         self.lock().pending.len()
     }
 
+    /// Completed I/Os wait to be polled.
+    pub fn has_completions(&self) -> bool {
+        !self.lock().done.is_empty()
+    }
+
     /// One of them in words.
     pub fn shown(&self, index: usize) -> String {
         format!("{:?}", self.lock().pending[index])

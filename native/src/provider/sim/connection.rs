@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use super::capsule::Capsule;
 use super::device::LinkState;
 use super::faults::{EventKind, FaultPoint, Faults};
 use super::host::{ConnectOutcome, HostResponse};
@@ -67,7 +68,7 @@ pub(super) struct Connection {
     pub(super) host_state: HostState,
     pub(super) answer_data: Vec<u8>,
     pub(super) queue_pair: Option<u32>,
-    pub(super) capsules: VecDeque<(u64, Vec<u8>)>,
+    pub(super) capsules: VecDeque<(u64, Capsule)>,
     /// Capsules the host sent and answers it may still get: it posts one receive for each.
     pub(super) receives_posted: u32,
     pub(super) responses: VecDeque<HostResponse>,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use super::capsule::Capsule;
 use super::connection::{Connection, Direction, HostState, MessageKind, TargetState};
 use super::oracle::ViolationKind;
 use super::world::{SimWorld, World};
@@ -227,7 +228,7 @@ impl SimHost {
         self.world.with(|world| {
             let age = world.next_age();
             let connection = world.connection_mut(connection.0);
-            connection.capsules.push_back((age, capsule.to_vec()));
+            connection.capsules.push_back((age, Capsule::new(capsule)));
             connection.receives_posted += 1;
         });
     }

@@ -32,6 +32,7 @@
 //! [`SimWorld::split_arrivals`]); a message of the engine's that was sent while the link was up survives an outage
 //! without harm; the host always has a receive for the answer to each of its capsules, and answers disconnects at once.
 
+mod capsule;
 mod connection;
 mod descriptor;
 mod device;

@@ -1,5 +1,6 @@
 //! [`Provider`] over a world: handles that destroy their object when dropped, and nothing else.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -26,7 +27,6 @@ impl SimProvider {
     }
 }
 
-#[derive(Debug)]
 struct DeviceHandle {
     world: SimWorld,
     process: u64,
@@ -38,6 +38,28 @@ impl DeviceHandle {
     fn destroy(&self, action: impl FnOnce(&mut World)) {
         in_process(&self.world, self.process, action);
     }
+}
+
+/// Handles are shown by what the world knows their objects by; what an object belongs to is shown with the world.
+macro_rules! shown_by {
+    ($($handle:ident: $name:ident = $of:expr;)*) => {
+        $(impl fmt::Debug for $handle {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let of: fn(&Self) -> u64 = $of;
+                f.debug_struct(stringify!($handle)).field(stringify!($name), &of(self)).finish()
+            }
+        })*
+    };
+}
+
+shown_by! {
+    SimDevice: key = |device| device.0.key;
+    SimProtectionDomain: key = |domain| domain.0.key;
+    SimMemoryRegion: key = |region| region.key.into();
+    SimCompletionQueue: key = |queue| queue.0.key;
+    SimSharedReceiveQueue: key = |queue| queue.0.key;
+    SimQueuePair: number = |pair| pair.number.into();
+    SimConnectionId: key = |identifier| identifier.key;
 }
 
 /// What a process did not destroy itself before it was killed, the kernel has destroyed.
@@ -56,10 +78,9 @@ impl Drop for DeviceHandle {
 }
 
 /// An open device.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SimDevice(Arc<DeviceHandle>);
 
-#[derive(Debug)]
 struct DomainHandle {
     device: SimDevice,
     key: u64,
@@ -72,7 +93,7 @@ impl Drop for DomainHandle {
 }
 
 /// A protection domain.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SimProtectionDomain(Arc<DomainHandle>);
 
 impl SimProtectionDomain {
@@ -82,7 +103,6 @@ impl SimProtectionDomain {
 }
 
 /// A registered memory region.
-#[derive(Debug)]
 pub struct SimMemoryRegion {
     domain: SimProtectionDomain,
     key: u32,
@@ -94,7 +114,6 @@ impl Drop for SimMemoryRegion {
     }
 }
 
-#[derive(Debug)]
 struct CompletionQueueHandle {
     device: SimDevice,
     key: u64,
@@ -107,10 +126,9 @@ impl Drop for CompletionQueueHandle {
 }
 
 /// A completion queue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SimCompletionQueue(Arc<CompletionQueueHandle>);
 
-#[derive(Debug)]
 struct ReceiveQueueHandle {
     domain: SimProtectionDomain,
     key: u64,
@@ -123,11 +141,10 @@ impl Drop for ReceiveQueueHandle {
 }
 
 /// A shared receive queue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SimSharedReceiveQueue(Arc<ReceiveQueueHandle>);
 
 /// A queue pair.
-#[derive(Debug)]
 pub struct SimQueuePair {
     number: u32,
     domain: SimProtectionDomain,
@@ -142,7 +159,6 @@ impl Drop for SimQueuePair {
 }
 
 /// A connection manager identifier.
-#[derive(Debug)]
 pub struct SimConnectionId {
     world: SimWorld,
     process: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::capsule::Capsule;
 use super::connection::HostState;
 use super::descriptor::Signal;
 use super::device::{LinkState, fingerprint};
@@ -53,7 +54,7 @@ pub(super) struct PostedReceive {
     fingerprint: u64,
     domain: u64,
     /// Capsule and age, once it is in arrival.
-    arrival: Option<(u64, Vec<u8>)>,
+    arrival: Option<(u64, Capsule)>,
 }
 
 #[derive(Debug)]

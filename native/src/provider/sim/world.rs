@@ -517,6 +517,21 @@ impl SimWorld {
         });
     }
 
+    /// Work completions wait in a completion queue for whoever polls it.
+    #[must_use]
+    pub fn completions_wait(&self) -> bool {
+        self.with(|world| world.completion_queues.values().any(|queue| !queue.entries.is_empty()))
+    }
+
+    /// Connection manager events or a device's async events wait for whoever takes them.
+    #[must_use]
+    pub fn events_wait(&self) -> bool {
+        self.with(|world| {
+            let mut devices = world.devices.values();
+            !world.events.is_empty() || devices.any(|device| !device.async_events.is_empty())
+        })
+    }
+
     /// Everything that decides what can happen next, for telling states apart: no counters, no receives that wait, no
     /// connections that both ends are done with.
     pub fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
