@@ -150,3 +150,25 @@ describe('the targets that come before another', () => {
     expect([all.targets.sweeps, all.nodes.sweeps]).toEqual(before);
   });
 });
+
+describe('targets that share a claim', () => {
+  const claimed = (name: string, rack: string, second: number, metadata: object = {}) =>
+    sampleTarget(
+      name,
+      {
+        nqn: `nqn.2026-11.dev.weir:${name}`,
+        nodeSelector: { rack },
+        namespaces: [{ nsid: 1, backend: { persistentVolumeClaim: { claimName: 'data' } } }],
+      },
+      { creationTimestamp: `2026-11-23T08:00:0${second}Z`, ...metadata },
+    );
+
+  it('see each other on whichever nodes: what both write is one volume', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('node-a', { rack: 'left' }));
+    all.putNode(sampleNode('node-b', { rack: 'right' }));
+    all.put(claimed('old', 'left', 0));
+    all.put(claimed('elsewhere', 'left', 0, { namespace: 'other' }));
+    expect(all.older(all.put(claimed('new', 'right', 1)))).toEqual(['storage/old']);
+  });
+});

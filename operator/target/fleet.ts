@@ -10,6 +10,7 @@ import { objectKey } from '../kubernetes/object.ts';
 import type { PortRange } from '../settings.ts';
 import type { ClusterNode, DataplaneDaemonSet } from './cluster-objects.ts';
 import type { OlderTarget } from './judge.ts';
+import { claimNames } from './judge-claims.ts';
 import { assignMetricsPort } from './metrics-port.ts';
 import { Neighbourhood } from './neighbourhood.ts';
 import { isSelected, selectedNodes } from './node-selection.ts';
@@ -127,7 +128,7 @@ export class Fleet {
     return isOf(entry, target) ? entry.nodes : new Set(selectedNodes(this.#caches.nodes.values(), spec));
   }
 
-  /** Targets that were there before this one and share a node or an NQN with it, the oldest first: they win. */
+  /** Targets that were there before this one and share a node, an NQN or a claim with it, the oldest first: they win. */
   olderThan(target: StoredTarget): OlderTarget[] {
     return this.#neighbours(target)
       .filter(({ other }) => isOlder(other, target))
@@ -181,7 +182,12 @@ export class Fleet {
     const { spec } = entry.parsed;
     const nqn = this.nqnOf(target, spec);
     const ownNqns = [...entry.nodes].map((node) => nodeNqn(nqn, spec.scope, node));
-    this.#neighbourhood.set(key, { nodes: entry.nodes, nqns: new Set([nqn, ...ownNqns]) });
+    const claims = [...claimNames(spec)].map((name) => `${target.metadata.namespace}/${name}`);
+    this.#neighbourhood.set(key, {
+      nodes: entry.nodes,
+      nqns: new Set([nqn, ...ownNqns]),
+      claims: new Set(claims),
+    });
   }
 
   #neighbours(target: StoredTarget): { other: StoredTarget; spec: NvmeofTargetSpec }[] {

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { Neighbourhood } from './neighbourhood.ts';
 
-const footprint = (nodes: string[], nqns: string[]) => ({ nodes: new Set(nodes), nqns: new Set(nqns) });
+const footprint = (nodes: string[], nqns: string[]) => ({
+  nodes: new Set(nodes),
+  nqns: new Set(nqns),
+  claims: new Set<string>(),
+});
 const neighbours = (all: Neighbourhood, key: string) => [...all.of(key)].sort();
 
 describe('the neighbours of a target', () => {
