@@ -197,7 +197,7 @@ export const SPEC_FIELD_REVISIONS = {
 /** Where the paths through a node stand. */
 export const PATH_STATES = ['Accessible', 'Leaving', 'Inaccessible'] as const;
 
-/** Phases of a port; see docs/link-lifecycle.md. */
+/** Phases of a port; see docs/explanation/link-lifecycle.md. */
 export const PORT_PHASES = [
   'Down',
   'Arming',

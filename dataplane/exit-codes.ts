@@ -1,4 +1,4 @@
-/** How the process ends; docs/operations.md explains each to the people who see them. */
+/** How the process ends; docs/how-to/operations.md explains each to the people who see them. */
 export const exitCodes = {
   /** Drained and left as asked. */
   ok: 0,

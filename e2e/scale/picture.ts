@@ -40,6 +40,7 @@ export function renderScale(records: readonly ScaleRecord[]): string {
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif">`,
+    '<title>What targets cost the operator, by their number</title>',
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     ...SERIES.map(({ label, colour }, index) =>
       text(PLOT.left + index * 320, 28, `● ${label}`, { colour, bold: true }),

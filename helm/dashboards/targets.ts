@@ -76,7 +76,7 @@ export const targetsDashboard: Dashboard = {
         {
           title: 'Phase of each port',
           description:
-            'What each port was doing: Serving is what it should be. docs/link-flaps.md tells the others.',
+            'What each port was doing: Serving is what it should be. docs/how-to/link-flaps.md tells the others.',
           type: 'state-timeline',
           unit: 'none',
           queries: [

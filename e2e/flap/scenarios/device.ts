@@ -3,7 +3,7 @@ import { dataplanePod, waitForOtherProcess } from '../dataplane-process.ts';
 import { addDevice, deleteDevice } from '../rdma-device.ts';
 import type { Scenario } from '../scenario.ts';
 
-/** How the dataplane says that its device was taken away (docs/operations.md). */
+/** How the dataplane says that its device was taken away (docs/how-to/operations.md). */
 const EXIT_DEVICE_REMOVED = 75;
 /** Deleting waits in the kernel until the dataplane has closed the device: its drain timeout, and a margin. */
 const RELEASED_MS_MAX = 20_000;

@@ -362,7 +362,7 @@ fn page() -> String {
         "# The life of a port, as it is built\n\n\
          Generated from the reducer in `native/src/lifecycle/` by feeding every event to every one of the {} situations\n\
          that can be reached; `npm run generate` writes it anew. What it means for operators is in\n\
-         [link-lifecycle.md](../link-lifecycle.md).\n\n",
+         [link-lifecycle.md](../explanation/link-lifecycle.md).\n\n",
         states.len()
     );
     text += &diagram(&table);

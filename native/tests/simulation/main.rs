@@ -5,7 +5,7 @@
 //! Checked: no acknowledged write is lost and no ghost write appears (per block), durable means durable, the provider's
 //! rules are kept, lent memory is left alone; after the trouble everything serves again within a bound; after the drain
 //! everything is given back; every pair of phase and event of the lifecycle was met. A violation is shrunk to a short run
-//! and printed with how to see it again. `docs/simulation.md` says more.
+//! and printed with how to see it again. `docs/explanation/simulation.md` says more.
 //!
 //! | file | concern |
 //! |---|---|
