@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { finishedPerBin, stallAfter } from './io-rate.ts';
+import { finishedPerBin, longestStall, stallAfter } from './io-rate.ts';
 
 const at = (atMs: number, completed: number) => ({ atMs, completed });
 
@@ -34,5 +34,22 @@ describe('finishedPerBin', () => {
 
   it('leaves out what finished before the beginning', () => {
     expect(finishedPerBin([at(0, 5), at(100, 10), at(300, 12)], 200, 250)).toEqual([2]);
+  });
+});
+
+describe('longestStall', () => {
+  const moving = [at(0, 1), at(100, 2), at(200, 3)];
+
+  it('is the longest time without a finished I/O', () => {
+    expect(longestStall([...moving, at(300, 3), at(900, 4), at(1000, 5)], 0)).toBe(700);
+  });
+
+  it('counts one that has not ended, and one that began before', () => {
+    expect(longestStall([...moving, at(300, 3), at(800, 3)], 0)).toBe(600);
+    expect(longestStall([...moving, at(900, 3), at(1000, 4)], 700)).toBe(800);
+  });
+
+  it('leaves out what was over before', () => {
+    expect(longestStall([at(0, 1), at(5000, 2), at(5100, 3), at(5200, 4)], 5100)).toBe(100);
   });
 });

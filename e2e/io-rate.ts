@@ -79,3 +79,21 @@ export function finishedPerBin(samples: readonly IoSample[], fromMs: number, bin
   }
   return bins;
 }
+
+/**
+ * The longest time, in milliseconds, in which no I/O finished, of all that began or ended at `sinceMs` or later. A stall
+ * that has not ended counts up to the last sample.
+ */
+export function longestStall(samples: readonly IoSample[], sinceMs: number): number {
+  let longest = 0;
+  let progressed: IoSample | undefined;
+  for (const sample of samples) {
+    if (progressed === undefined) {
+      progressed = sample;
+      continue;
+    }
+    if (sample.atMs >= sinceMs) longest = Math.max(longest, sample.atMs - progressed.atMs);
+    if (sample.completed > progressed.completed) progressed = sample;
+  }
+  return longest;
+}
