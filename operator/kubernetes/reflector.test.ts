@@ -121,6 +121,48 @@ describe('a reflector', () => {
     expect(changes).toEqual(['+a1']);
   });
 
+  it('hands every object over again within the time of a resync, a few at a time', async () => {
+    const names = Array.from({ length: 130 }, (_, index) => `a${index}`);
+    server.lists = [
+      list(
+        '7',
+        names.map((name) => node(name, '1')),
+      ),
+    ];
+    server.watches = [idle];
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const reflector = start({ resyncMilliseconds: 60_000 });
+      await reflector.synced;
+      changes = [];
+      const shares = Array.from({ length: 60 }, () => {
+        const before = changes.length;
+        vi.advanceTimersByTime(1000);
+        return changes.length - before;
+      });
+      expect(Math.max(...shares)).toBe(3);
+      expect(changes).toEqual(names.map((name) => `~${name}`));
+      vi.advanceTimersByTime(60_000);
+      expect(changes).toHaveLength(2 * names.length);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('hands nothing over again without a resync', async () => {
+    server.lists = [list('7', [node('a1', '1')])];
+    server.watches = [idle];
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const reflector = start();
+      await reflector.synced;
+      vi.advanceTimersByTime(3_600_000);
+      expect(changes).toEqual(['+a1']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('takes a silent watch for dead', async () => {
     server.lists = [list('1', [])];
     server.watches = [idle];

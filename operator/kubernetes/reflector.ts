@@ -22,8 +22,8 @@ const BACKOFF: BackoffLimits = { baseMilliseconds: 400, maxMilliseconds: 30_000 
 /** After so many failures in a row the fault may lie in the version (a restored etcd): list again. */
 const FAILURES_BEFORE_LIST = 5;
 
-/** Every object is handed to the handler again this often, plus up to a tenth, to repair what was missed. */
-const RESYNC_MS = 10 * 60 * 1000;
+/** A resync is spread over its time in so many steps: handed over all at once, objects would hold up those that change. */
+const RESYNC_STEPS = 60;
 
 /** Why a watch began anew. */
 export type RestartReason = 'timeout' | 'closed' | 'expired' | 'inactive' | 'error';
@@ -56,6 +56,8 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   readonly observer?: WatchObserver;
   readonly random?: Random;
   readonly inactivityTimeoutMilliseconds?: number;
+  /** Every object is handed to the handler again this often, to repair what no watch tells of; never when absent. */
+  readonly resyncMilliseconds?: number;
   readonly backoff?: BackoffLimits;
 }
 
@@ -81,6 +83,9 @@ export class Reflector<T extends KubernetesObject> {
   readonly #unreadable = new Set<string>();
   readonly #synced = Promise.withResolvers<void>();
   #isSynced = false;
+  /** Objects of this round of the resync that were not handed over yet, and how many at a step. */
+  #resync: { readonly keys: string[]; readonly share: number } = { keys: [], share: 0 };
+  #resyncStep = 0;
   /** Where the next watch goes on from; undefined when a list comes first. */
   #resourceVersion: string | undefined;
 
@@ -117,7 +122,11 @@ export class Reflector<T extends KubernetesObject> {
 
   /** Lists and watches until the signal aborts. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
-    const resync = setInterval(() => this.#resync(), RESYNC_MS * (1 + this.#random() * 0.1));
+    const { resyncMilliseconds } = this.#options;
+    const resync =
+      resyncMilliseconds === undefined
+        ? undefined
+        : setInterval(() => this.#resyncSome(), resyncMilliseconds / RESYNC_STEPS);
     try {
       let failures = 0;
       while (!signal.aborted) {
@@ -290,8 +299,17 @@ export class Reflector<T extends KubernetesObject> {
     if (keys?.size === 0) this.#groups.delete(group);
   }
 
-  #resync(): void {
-    for (const object of this.#objects.values()) this.#tell(object, object);
+  /** The next step of the resync. A round goes by what there was when it began. */
+  #resyncSome(): void {
+    if (this.#resyncStep === 0) {
+      const keys = [...this.#objects.keys()];
+      this.#resync = { keys, share: Math.ceil(keys.length / RESYNC_STEPS) };
+    }
+    this.#resyncStep = (this.#resyncStep + 1) % RESYNC_STEPS;
+    for (const key of this.#resync.keys.splice(0, this.#resync.share)) {
+      const object = this.#objects.get(key);
+      if (object !== undefined) this.#tell(object, object);
+    }
   }
 
   #tell(current: T | undefined, previous: T | undefined): void {

@@ -20,6 +20,12 @@ import { parseClaim, parseVolume, type StoredClaim, type StoredVolume } from './
 /** Targets worked on at a time. */
 const WORKERS = 8;
 
+/**
+ * Every target is looked at again this often: repairs what the operator makes and does not watch, accounts and roles,
+ * where somebody changed them.
+ */
+const RESYNC_MS = 10 * 60 * 1000;
+
 /** Resources that the operator watches; their metrics exist from the start. */
 export const WATCHED_RESOURCES = [
   RESOURCES.targets,
@@ -103,6 +109,7 @@ export class TargetController {
       resource: RESOURCES.targets,
       parse: parseTarget,
       onChange: (current, previous) => this.#targetChanged(current, previous),
+      resyncMilliseconds: RESYNC_MS,
     });
     const nodes = new Reflector({
       ...shared,
