@@ -141,6 +141,7 @@ program
   .command('small-scope')
   .description('try every interleaving of a small scope; `-- --help` names what it can be')
   .allowUnknownOption()
+  .helpOption(false)
   .argument('[options...]')
   .action(async (options: string[]) => {
     await ensureNativeToolchain(join(makeLogDirectory('small-scope', new Date()), 'set-up.log'));

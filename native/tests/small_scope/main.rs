@@ -184,6 +184,10 @@ fn scopes_of_the_test() -> Vec<Wanted> {
 fn main() -> ExitCode {
     // Violations are panics, and are told with what led to them.
     std::panic::set_hook(Box::new(|_| {}));
+    if std::env::args().any(|argument| argument == "--help") {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     let scopes = match Wanted::from_arguments() {
         Ok(Some(wanted)) => vec![wanted],
         Ok(None) => scopes_of_the_test(),
