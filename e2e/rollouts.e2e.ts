@@ -1,3 +1,4 @@
+/** Pods that are replaced and dataplanes that leave, under verified I/O: with one path, and with two. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -267,14 +268,12 @@ describe('a dataplane that leaves, with two paths', () => {
   });
 
   it('is asked to end: hosts go on over the other path, and come back', async () => {
-    for (const index of [0, 1]) {
-      const sinceMs = Date.now();
-      expect(await dataplane(index).stop()).toBe(0);
-      expect(await stallSince(sinceMs, `SIGTERM to dataplane ${index}`)).toBeLessThan(SWITCH_STALL_MS);
-      dataplane(index).start(IMAGE);
-      await serving(index);
-      await live(2);
-    }
+    const sinceMs = Date.now();
+    expect(await dataplane(0).stop()).toBe(0);
+    expect(await stallSince(sinceMs, 'SIGTERM')).toBeLessThan(SWITCH_STALL_MS);
+    dataplane(0).start(IMAGE);
+    await serving(0);
+    await live(2);
     expect(await fio.stop()).toMatchObject({ ok: true, verifyErrors: 0, ioErrors: 0 });
   });
 });
