@@ -135,6 +135,8 @@ describe('a reflector', () => {
       const reflector = start({ resyncMilliseconds: 60_000 });
       await reflector.synced;
       changes = [];
+      vi.advanceTimersByTime(59_000);
+      expect(changes).toEqual([]);
       const shares = Array.from({ length: 60 }, () => {
         const before = changes.length;
         vi.advanceTimersByTime(1000);

@@ -85,7 +85,8 @@ export class Reflector<T extends KubernetesObject> {
   #isSynced = false;
   /** Objects of this round of the resync that were not handed over yet, and how many at a step. */
   #resync: { readonly keys: string[]; readonly share: number } = { keys: [], share: 0 };
-  #resyncStep = 0;
+  /** The first round begins when one would have ended: everything was looked at just now. */
+  #resyncStep = 1;
   /** Where the next watch goes on from; undefined when a list comes first. */
   #resourceVersion: string | undefined;
 
