@@ -694,15 +694,22 @@ mod system_calls {
 
 /// On a loop device, where the system lets us have one.
 mod block_device {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+
+    /// A losetup that looks for a free device claims for a moment what another one has just got.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     struct Loop {
         path: String,
         _directory: TempDir,
+        _alone: MutexGuard<'static, ()>,
     }
 
     impl Loop {
         fn attach(options: &[&str]) -> Option<Self> {
+            let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             let directory = directory();
             let image = directory.path().join("image");
             File::create(&image).unwrap().set_len(8 * MIB).unwrap();
@@ -720,6 +727,7 @@ mod block_device {
             Some(Self {
                 path,
                 _directory: directory,
+                _alone: alone,
             })
         }
 
