@@ -1,4 +1,7 @@
-/** Does resident memory grow from flap to flap? */
+/**
+ * Does anonymous memory grow from flap to flap? Pages of files are left out: of the program itself ever more are
+ * touched as its rarer paths run, and the kernel drops them when it wants the room.
+ */
 import { fitSlope } from './line-fit.ts';
 import type { MemorySlope } from './report.ts';
 
@@ -11,15 +14,15 @@ const WARM_UP_FLAPS = 100;
  */
 const BLOCKS = 18;
 
-/** Fits a line through resident memory after each flap; `undefined` for too few of them. */
-export function memorySlope(residentKiB: readonly number[]): MemorySlope | undefined {
-  if (residentKiB.length < FLAPS_MIN) return undefined;
-  const flapsPerBlock = Math.floor((residentKiB.length - WARM_UP_FLAPS) / BLOCKS);
+/** Fits a line through anonymous memory after each flap; `undefined` for too few of them. */
+export function memorySlope(anonymousKiB: readonly number[]): MemorySlope | undefined {
+  if (anonymousKiB.length < FLAPS_MIN) return undefined;
+  const flapsPerBlock = Math.floor((anonymousKiB.length - WARM_UP_FLAPS) / BLOCKS);
   // What does not fill a block is left out at the beginning, too.
-  const warmUpFlaps = residentKiB.length - flapsPerBlock * BLOCKS;
+  const warmUpFlaps = anonymousKiB.length - flapsPerBlock * BLOCKS;
   const means = Array.from({ length: BLOCKS }, (_, block) => {
     const begin = warmUpFlaps + block * flapsPerBlock;
-    const values = residentKiB.slice(begin, begin + flapsPerBlock);
+    const values = anonymousKiB.slice(begin, begin + flapsPerBlock);
     return values.reduce((sum, value) => sum + value, 0) / values.length;
   });
   const slope = fitSlope(means);

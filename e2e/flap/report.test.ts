@@ -27,7 +27,7 @@ describe('violations', () => {
     ['the target restarted', { targetRestarts: 1 }, /1 restarts/],
     ['descriptors leaked', { leaks: { ...leaks, fds: 1 } }, /1 fds/],
     ['identifiers leaked', { leaks: { ...leaks, cmIds: 2 } }, /2 cmIds/],
-    ['memory grows', { rssSlope: { ...SLOPE, halfWidth: 1 } }, /memory grows/],
+    ['memory grows', { memorySlope: { ...SLOPE, halfWidth: 1 } }, /memory grows/],
     ['the management queue pair died', { managementQueuePairDied: true }, /management/],
     ['the run broke off', { failure: 'no host' }, /no host/],
   ];
@@ -49,7 +49,7 @@ describe('violations', () => {
   });
 
   it('takes memory that only might grow for flat', () => {
-    expect(violations(sampleRecord({ rssSlope: { ...SLOPE, halfWidth: 4 } }))).toEqual([]);
+    expect(violations(sampleRecord({ memorySlope: { ...SLOPE, halfWidth: 4 } }))).toEqual([]);
   });
 });
 

@@ -23,6 +23,8 @@ const flapSchema = z.object({
   portServingAfterUpMs: milliseconds.nullable(),
   /** Resident memory of the target's process after the flap, KiB; null: not measured. */
   rssKiB: z.int().nullable(),
+  /** What of that is anonymous: no page of a file, which the kernel may drop and read again. KiB; null: not measured. */
+  anonymousKiB: z.int().nullable(),
   /** Times that the host gave up its connection and made a new one. */
   reconnects: z.int().nonnegative(),
   /** Figures and observations that only this scenario has. */
@@ -43,6 +45,8 @@ const leaksSchema = z.object({
   cmIds: z.int(),
   /** Resident memory of the target's process, KiB; null for a target without one. */
   rssKiB: z.int().nullable(),
+  /** What of that is no page of a file, KiB; null for a target without a process. */
+  anonymousKiB: z.int().nullable(),
 });
 /** What a target holds, or how much more than before. */
 export type ResourceCounts = z.output<typeof leaksSchema>;
@@ -59,7 +63,7 @@ const slopeSchema = z.object({
   blocks: z.int().positive(),
 });
 
-/** How resident memory develops. */
+/** How memory develops. */
 export type MemorySlope = z.output<typeof slopeSchema>;
 
 const limitsSchema = z.object({
@@ -98,8 +102,8 @@ export const scenarioRecordSchema = z.object({
   targetRestarts: z.int().nonnegative(),
   /** What the target held at the end more than before the first flap, with the host connected both times. */
   leaks: leaksSchema,
-  /** Resident memory over the flaps; only where it was measured after each of enough of them. */
-  rssSlope: slopeSchema.nullable(),
+  /** Anonymous memory over the flaps; only where it was measured after each of enough of them. */
+  memorySlope: slopeSchema.nullable(),
   limits: limitsSchema,
   /** The device's management queue pair was dead after the scenario, and the device had to be made anew. */
   managementQueuePairDied: z.boolean(),
@@ -152,7 +156,7 @@ export function violations(record: ScenarioRecord): string[] {
     const left = record.leaks[kind];
     miss(left !== null && left > 0, `${left} ${kind} left over`);
   }
-  const slope = record.rssSlope;
+  const slope = record.memorySlope;
   if (slope !== null) {
     miss(
       slope.kibPerFlap - slope.halfWidth > 0,

@@ -12,6 +12,7 @@ const GSI = '{"ifname":"rxe0","lqpn":1,"type":"GSI","state":"RTS","comm":"ib_cor
 const listing = (gsi = GSI) =>
   parseListing(`31
 120400
+81200
 607 629
 [{"lqpn":18,"type":"RC","state":"RTS","pid":629,"comm":"weir-control"}
 ,{"lqpn":21,"type":"RC","comm":"rdma_cm"}
@@ -25,11 +26,11 @@ const listing = (gsi = GSI) =>
 
 describe('parseListing', () => {
   it('does not take a listing that was cut short for one of nothing', () => {
-    expect(() => parseListing('31\n120400\n607\n[ ]\n[ ]\n')).toThrow('2 lists');
+    expect(() => parseListing('31\n120400\n81200\n607\n[ ]\n[ ]\n')).toThrow('2 lists');
   });
 
   it('sees that there is no process', () => {
-    const { fds, rssKiB, threads } = parseListing('\n\n\n[ ]\n[ ]\n[ ]\n[ ]\n[ ]\n');
+    const { fds, rssKiB, threads } = parseListing('\n\n\n\n[ ]\n[ ]\n[ ]\n[ ]\n[ ]\n');
     expect([fds, rssKiB, threads.size]).toEqual([undefined, undefined, 0]);
   });
 });
@@ -39,6 +40,7 @@ describe('countOfProcess', () => {
     expect(countOfProcess(listing())).toEqual({
       fds: 31,
       rssKiB: 120400,
+      anonymousKiB: 81200,
       qps: 1,
       mrs: 1,
       cqs: 1,
@@ -53,6 +55,7 @@ describe('countOfKernelTarget', () => {
     expect(countOfKernelTarget(listing())).toEqual({
       fds: null,
       rssKiB: null,
+      anonymousKiB: null,
       qps: 1,
       mrs: 0,
       cqs: 1,
@@ -66,7 +69,7 @@ describe('isAtBaseline', () => {
   const counts = countOfProcess(listing());
 
   it('does not mind memory', () => {
-    expect(isAtBaseline(difference({ ...counts, rssKiB: 999999 }, counts))).toBe(true);
+    expect(isAtBaseline(difference({ ...counts, rssKiB: 999999, anonymousKiB: 999999 }, counts))).toBe(true);
   });
 
   it('minds every object', () => {

@@ -7,8 +7,8 @@ import type { ResourceCounts } from './report.ts';
 const KINDS = ['qp', 'mr', 'cq', 'pd', 'cm_id'] as const;
 
 // Prints, one a line: open descriptors but for established TCP connections (to the API server, from probes: these come
-// and go by themselves), resident KiB, thread ids; then one JSON list for each kind, which begins a line. Objects carry
-// the id of the thread that made them, so all threads of the process are asked for. Without a process the first three
+// and go by themselves), resident KiB, anonymous KiB of them, thread ids; then one JSON list for each kind, which begins a line. Objects carry
+// the id of the thread that made them, so all threads of the process are asked for. Without a process the first four
 // are empty. As few programs as can be: it runs after every flap of a thousand, on an emulated processor.
 const SCRIPT = `
 if [ -n "$1" ] && cd "/proc/$1/task" 2>/dev/null; then
@@ -16,10 +16,10 @@ if [ -n "$1" ] && cd "/proc/$1/task" 2>/dev/null; then
     established { if ($4 == "01") left_out["socket:[" $10 "]"]; next }
     / -> / && !($NF in left_out) { count++ }
     END { print count + 0 }' established=1 ../net/tcp ../net/tcp6 established=0 -
-  while read -r field value unit; do [ "$field" = VmRSS: ] && echo "$value"; done < ../status
+  while read -r field value unit; do case $field in VmRSS: | RssAnon:) echo "$value" ;; esac; done < ../status
   echo *
 else
-  printf '\\n\\n\\n'
+  printf '\\n\\n\\n\\n'
 fi
 rdma -j -f -b - <<END
 ${KINDS.map((kind) => `resource show ${kind}`).join('\n')}
@@ -41,13 +41,14 @@ export type RdmaObject = z.output<typeof objectSchema>;
 export interface ResourceListing {
   readonly fds: number | undefined;
   readonly rssKiB: number | undefined;
+  readonly anonymousKiB: number | undefined;
   readonly threads: ReadonlySet<number>;
   readonly objects: Readonly<Record<(typeof KINDS)[number], readonly RdmaObject[]>>;
 }
 
 /** Reads what the script printed. */
 export function parseListing(text: string): ResourceListing {
-  const [fds = '', rss = '', threads = '', ...rest] = text.split('\n');
+  const [fds = '', rss = '', anonymous = '', threads = '', ...rest] = text.split('\n');
   const lists = rest
     .join('\n')
     .split(/^(?=\[)/m)
@@ -60,6 +61,7 @@ export function parseListing(text: string): ResourceListing {
   return {
     fds: number(fds),
     rssKiB: number(rss),
+    anonymousKiB: number(anonymous),
     threads: new Set(
       threads
         .split(' ')
@@ -84,7 +86,13 @@ export async function listResources(
 }
 
 /** What a process holds. */
-export function countOfProcess({ fds, rssKiB, threads, objects }: ResourceListing): ResourceCounts {
+export function countOfProcess({
+  fds,
+  rssKiB,
+  anonymousKiB,
+  threads,
+  objects,
+}: ResourceListing): ResourceCounts {
   const own = (list: readonly RdmaObject[]): number =>
     list.filter(({ pid }) => pid !== undefined && threads.has(pid)).length;
   return {
@@ -95,6 +103,7 @@ export function countOfProcess({ fds, rssKiB, threads, objects }: ResourceListin
     pds: own(objects.pd),
     cmIds: own(objects.cm_id),
     rssKiB: rssKiB ?? null,
+    anonymousKiB: anonymousKiB ?? null,
   };
 }
 
@@ -111,6 +120,7 @@ export function countOfKernelTarget({ objects }: ResourceListing): ResourceCount
     pds: nvmet(objects.pd),
     cmIds: nvmet(objects.cm_id),
     rssKiB: null,
+    anonymousKiB: null,
   };
 }
 
@@ -126,10 +136,11 @@ export function difference(after: ResourceCounts, before: ResourceCounts): Resou
     pds: after.pds - before.pds,
     cmIds: after.cmIds - before.cmIds,
     rssKiB: more(after.rssKiB, before.rssKiB),
+    anonymousKiB: more(after.anonymousKiB, before.anonymousKiB),
   };
 }
 
-/** Whether nothing is left over; resident memory is judged by its slope, not by two moments. */
+/** Whether nothing is left over; memory is judged by its slope, not by two moments. */
 export function isAtBaseline(more: ResourceCounts): boolean {
   return [more.fds, more.qps, more.mrs, more.cqs, more.pds, more.cmIds].every(
     (count) => count === null || count <= 0,

@@ -33,7 +33,16 @@ const SETTLE_TIMEOUT_SECONDS = 30;
 /** A port that does not serve by then is reported as not serving. */
 const SERVING_TIMEOUT_SECONDS = 20;
 
-const NO_LEAKS: ResourceCounts = { fds: null, qps: 0, mrs: 0, cqs: 0, pds: 0, cmIds: 0, rssKiB: null };
+const NO_LEAKS: ResourceCounts = {
+  fds: null,
+  qps: 0,
+  mrs: 0,
+  cqs: 0,
+  pds: 0,
+  cmIds: 0,
+  rssKiB: null,
+  anonymousKiB: null,
+};
 
 /** Runs `count` flaps of a scenario on a target. Never throws: what broke it off is in the record. */
 export async function runScenario(
@@ -51,7 +60,7 @@ export async function runScenario(
     reconnects: 0,
     targetRestarts: 0,
     leaks: NO_LEAKS,
-    rssSlope: null,
+    memorySlope: null,
     limits: scenario.limits(count),
     managementQueuePairDied: false,
     machineLoad: 0,
@@ -169,12 +178,13 @@ class ScenarioRun {
       hostToldAfterUpMs: toldAfter(lines, upAtMs) ?? null,
       portServingAfterUpMs: await this.#portServing(upAtMs),
       rssKiB: null,
+      anonymousKiB: null,
       reconnects: countReconnects(lines),
       remarks: this.#remarks,
       missed: this.#missed,
     };
     await this.#scenario.check?.(context, record, downAtMs);
-    if (this.#scenario.countsAfterEach === true) record.rssKiB = await this.#countAfterFlap();
+    if (this.#scenario.countsAfterEach === true) Object.assign(record, await this.#countAfterFlap());
     this.#record.flaps.push(record);
     this.#record.reconnects += record.reconnects;
     return record;
@@ -189,8 +199,8 @@ class ScenarioRun {
     const result = await fio.stop();
     this.#record.verifyErrors = result.verifyErrors;
     this.#record.fioIoErrors = result.ioErrors;
-    const resident = this.#record.flaps.flatMap(({ rssKiB }) => rssKiB ?? []);
-    this.#record.rssSlope = memorySlope(resident) ?? null;
+    const anonymous = this.#record.flaps.flatMap(({ anonymousKiB }) => anonymousKiB ?? []);
+    this.#record.memorySlope = memorySlope(anonymous) ?? null;
   }
 
   /** Leaves the lab as it was found, however the run ended; what cannot be made good is noted. */
@@ -253,11 +263,15 @@ class ScenarioRun {
     return leaks;
   }
 
-  /** What is left over of a flap; resident memory then. */
-  async #countAfterFlap(): Promise<number | null> {
+  /** What is left over of a flap; memory then. */
+  async #countAfterFlap(): Promise<Pick<FlapRecord, 'rssKiB' | 'anonymousKiB'>> {
     const leaks = await this.#settledLeaks();
     if (!isAtBaseline(leaks)) this.#missed.push(`left over: ${JSON.stringify(leaks)}`);
-    return leaks.rssKiB === null ? null : (this.#baseline.rssKiB ?? 0) + leaks.rssKiB;
+    const total = (kind: 'rssKiB' | 'anonymousKiB'): number | null => {
+      const more = leaks[kind];
+      return more === null ? null : (this.#baseline[kind] ?? 0) + more;
+    };
+    return { rssKiB: total('rssKiB'), anonymousKiB: total('anonymousKiB') };
   }
 
   async #portServing(upAtMs: number): Promise<number | null> {
