@@ -33,6 +33,8 @@ const claim = (change: object = {}, scope = 'Shared') => ({
   ...namespace({ backend: { persistentVolumeClaim: { claimName: 'data', ...change } } }),
 });
 const file = (path: string) => namespace({ backend: { file: { path, size: '1Gi' } } });
+const network = (change: object) => ({ network: change });
+const secondary = { 'k8s.v1.cni.cncf.io/networks': 'storage-net' };
 const toleration = (change: object) => ({ tolerations: [change] });
 const term = (change: object) => ({
   affinity: {
@@ -89,6 +91,7 @@ const choices: readonly [string, (value: string) => object][] = [
   ['link.recreateSoftDevice', (recreateSoftDevice) => ({ link: { recreateSoftDevice } })],
   ['polling.mode', (mode) => ({ polling: { mode } })],
   ['deletionPolicy', (deletionPolicy) => ({ deletionPolicy })],
+  ['network.mode', (mode) => network({ mode })],
 ];
 
 /** Specs of an NvmeofTarget: what differs from one listener and two namespaces. */
@@ -99,6 +102,35 @@ export const TARGET_CASES: readonly AdmissionCase[] = [
     change: change('Sometimes'),
     refusedWith: `spec.${field}`,
   })),
+
+  { name: 'pods on their own network', change: network({ mode: 'Pod' }) },
+  { name: 'a secondary interface', change: network({ mode: 'Pod', annotations: secondary }) },
+  {
+    name: 'a secondary interface on the host network',
+    change: network({ annotations: secondary }),
+    refusedWith: 'annotations are for pods on their own network: remove them, or set mode: Pod',
+  },
+  ...[
+    'cdi.k8s.io/gpu',
+    'container.apparmor.security.beta.kubernetes.io/dataplane',
+    'weir.dev/template-hash',
+    'plain',
+  ].map((key) => ({
+    name: `an annotation ${key} of the pods`,
+    change: network({ mode: 'Pod', annotations: { [key]: 'value' } }),
+    refusedWith:
+      'annotations are for network plugins, like k8s.v1.cni.cncf.io/networks: each needs a prefix, and none of kubernetes.io, k8s.io and weir.dev',
+  })),
+  {
+    name: 'too many annotations of the pods',
+    change: network({
+      mode: 'Pod',
+      annotations: Object.fromEntries(
+        Array.from({ length: 17 }, (_, index) => [`example.org/a${index}`, 'x']),
+      ),
+    }),
+    refusedWith: 'spec.network.annotations',
+  },
 
   { name: 'no namespaces', change: { namespaces: [] } },
   {

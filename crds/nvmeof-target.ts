@@ -12,6 +12,7 @@ import {
   nsidSchema,
   readOnlySchema,
 } from './namespace.ts';
+import { networkSchema } from './network.ts';
 import { LABEL_VALUE_LENGTH_MAX } from './object-names.ts';
 import { nqnSchema } from './qualified-name.ts';
 import { quantityToBytes, SIZE_PATTERN } from './quantity.ts';
@@ -134,6 +135,7 @@ const specObject = z.strictObject({
     .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, { error: 'must be the name of a PriorityClass' })
     .optional()
     .describe('Priority class of the pods.'),
+  network: networkSchema,
   listeners: listenersSchema,
   namespaces: mapList(namespaceSchema, ['nsid'], { maxItems: NAMESPACES_MAX })
     .describe('Namespaces of the subsystem. Added and removed live.')

@@ -485,6 +485,34 @@ describe('a new template', () => {
     await cluster.waitFor('the pod on node-b to go', () => isLeaving('node-b'));
   });
 
+  it('of another network replaces pods as one of another image does, and frees the port of the node', async () => {
+    const networks = { 'k8s.v1.cni.cncf.io/networks': 'storage-net' };
+    await apply({ ...onBoth, scope: 'PerNode' });
+    await serve('fast', 'node-a');
+    await serve('fast', 'node-b');
+    await condition('Ready', { status: 'True' });
+    const pod = async () => {
+      const set = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
+      const { spec, metadata } = set?.['spec'].template ?? {};
+      const { hostPort } = spec.containers[0].ports[0];
+      const held = set?.metadata.annotations?.['weir.dev/metrics-port'];
+      const { hostNetwork, dnsPolicy } = spec;
+      return { hostNetwork, dnsPolicy, hostPort, held, ...metadata.annotations };
+    };
+    const { hostPort } = await pod();
+    expect(hostPort).toBeGreaterThanOrEqual(SAMPLE_SETTINGS.portRange.first);
+    expect(await pod()).toMatchObject({ hostNetwork: true, held: String(hostPort) });
+    await apply({ ...onBoth, scope: 'PerNode', network: { mode: 'Pod', annotations: networks } });
+    await seen(2);
+    await podGone('node-a');
+    expect(await pod()).toMatchObject({ dnsPolicy: 'ClusterFirst', ...networks });
+    const { hostNetwork, hostPort: freed, held } = await pod();
+    expect([hostNetwork, freed, held]).toEqual([undefined, undefined, undefined]);
+    expect(await isLeaving('node-b')).toBe(false);
+    await serve('fast', 'node-a');
+    await cluster.waitFor('the pod on node-b to go', () => isLeaving('node-b'));
+  });
+
   it('moves hosts to their other paths first, and waits until they are back; another leader goes on with it', async () => {
     await apply(shared());
     await serveNew('node-a', 2);

@@ -603,12 +603,12 @@ describe('the admission policy, against whoever has stolen the token of the oper
 
   /** Applies the target's DaemonSet with a change to its pods, as a dry run. */
   function run(
-    change: (pod: Template, container: Template) => void,
+    change: (pod: Template, container: Template, annotations: Record<string, string>) => void,
     name = DATAPLANE,
     namespace = NAMESPACE,
   ) {
     const { selector, updateStrategy, template } = structuredClone(daemonSet['spec']);
-    change(template.spec, template.spec.containers[0]);
+    change(template.spec, template.spec.containers[0], template.metadata.annotations);
     const { labels, ownerReferences } = daemonSet.metadata;
     return stolen.apply(
       `${objectPath(daemonSets, { namespace, name })}?dryRun=All`,
@@ -625,8 +625,16 @@ describe('the admission policy, against whoever has stolen the token of the oper
     pod.volumes = [...(pod.volumes ?? []), { name: 'more', ...volume }];
   };
 
-  it.each<[string, (pod: Template, container: Template) => void]>([
+  it.each<[string, Parameters<typeof run>[0]]>([
     ['the pods of a target', () => undefined],
+    [
+      'a secondary interface',
+      (pod, container, annotations) => {
+        Object.assign(pod, { hostNetwork: false, dnsPolicy: 'ClusterFirst' });
+        container.ports[0].hostPort = undefined;
+        annotations['k8s.v1.cni.cncf.io/networks'] = 'storage-net';
+      },
+    ],
     ['a directory for files', mount({ hostPath: { path: '/var/lib/weir/a', type: 'DirectoryOrCreate' } })],
     ['a block device', mount({ hostPath: { path: '/dev/vdb', type: 'BlockDevice' } })],
     [
@@ -688,6 +696,14 @@ describe('the admission policy, against whoever has stolen the token of the oper
           container.env.push({ name: 'X', valueFrom: { secretKeyRef: { name: 'secret', key: 'key' } } }),
         ),
       'nothing but fields of its pod',
+    ],
+    [
+      'devices by annotation',
+      () =>
+        run((_pod, _container, annotations) => {
+          annotations['cdi.k8s.io/all'] = 'vendor.example/device=all';
+        }),
+      'none that give devices',
     ],
     [
       "somebody else's account",

@@ -19,7 +19,8 @@ interface Probe {
 interface PodTemplate {
   metadata: { labels: Record<string, string>; annotations: Record<string, string> };
   spec: {
-    hostNetwork: boolean;
+    hostNetwork?: boolean;
+    dnsPolicy: string;
     terminationGracePeriodSeconds: number;
     priorityClassName?: string;
     containers: [
@@ -30,7 +31,7 @@ interface PodTemplate {
         volumeMounts: { mountPath: string; name: string }[];
         volumeDevices?: { devicePath: string; name: string }[];
         resources: { requests: Record<string, string>; limits: Record<string, string> };
-        ports: { containerPort: number }[];
+        ports: { containerPort: number; hostPort?: number }[];
         livenessProbe: Probe;
         readinessProbe: Probe;
         startupProbe: Probe;
@@ -194,6 +195,29 @@ describe("a dataplane's pod", () => {
     expect(containers[0].args).toContain('0.0.0.0:9810');
     expect(containers[0].ports[0]?.containerPort).toBe(9810);
     expect(containers[0].env).toContainEqual({ name: 'TARGET', value: 'storage/fast' });
+  });
+
+  it('is off the host network on demand, with the interfaces that its annotations ask for', () => {
+    const on = (...networks: string[]) => ({
+      network: {
+        mode: 'Pod',
+        annotations: Object.fromEntries(
+          networks.map((name) => [`k8s.v1.cni.cncf.io/${name}`, 'storage-net']),
+        ),
+      },
+    });
+    const { metadata, spec } = template(on('networks'));
+    expect(spec.hostNetwork).toBeUndefined();
+    expect(spec.dnsPolicy).toBe('ClusterFirst');
+    expect(spec.containers[0].ports).toEqual([{ name: 'metrics', containerPort: 9810, protocol: 'TCP' }]);
+    expect(metadata.annotations).toMatchObject({ 'k8s.v1.cni.cncf.io/networks': 'storage-net' });
+    const daemonSet = buildDaemonSet(target, sampleSpec(on()), SAMPLE_SETTINGS, 9810);
+    expect(daemonSet.metadata).not.toHaveProperty('annotations');
+    const hashes = [{}, on(), on('networks'), on('networks', 'more'), on('more', 'networks')].map(
+      (change) => template(change).metadata.annotations[TEMPLATE_HASH_ANNOTATION],
+    );
+    expect(new Set(hashes).size).toBe(4);
+    expect(hashes[3]).toBe(hashes[4]);
   });
 
   it('gets more time to leave than its drain may take', () => {

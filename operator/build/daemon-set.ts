@@ -1,6 +1,7 @@
 /** The pods of a target: one on each selected node. */
 import { createHash } from 'node:crypto';
 import { GROUP } from '../../crds/api-group.ts';
+import { isOnHostNetwork } from '../../crds/network.ts';
 import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
 import { childName } from '../../crds/object-names.ts';
 import { compareQuantities } from '../../crds/scheduling.ts';
@@ -13,7 +14,7 @@ import { hostMounts } from './volumes.ts';
 /** Annotation of the pod template: a pod whose value differs from its DaemonSet's is outdated. */
 export const TEMPLATE_HASH_ANNOTATION = `${GROUP}/template-hash`;
 
-/** Annotation of the DaemonSet: the port that its pods serve metrics and health on. */
+/** Annotation of the DaemonSet: the port of the node that its pods serve metrics and health on; absent off the host network. */
 export const METRICS_PORT_ANNOTATION = `${GROUP}/metrics-port`;
 
 const DATAPLANE_COMMAND = '/opt/weir/bin/weir-dataplane';
@@ -139,7 +140,14 @@ function container(
       { name: 'POD_NAME', ...fieldRef('metadata.name') },
       { name: 'POD_NAMESPACE', ...fieldRef('metadata.namespace') },
     ],
-    ports: [{ name: 'metrics', containerPort: port, hostPort: port, protocol: 'TCP' }],
+    ports: [
+      {
+        name: 'metrics',
+        containerPort: port,
+        ...(isOnHostNetwork(spec) ? { hostPort: port } : {}),
+        protocol: 'TCP',
+      },
+    ],
     ...probes(settings),
     resources: resources(spec, settings),
     securityContext: securityContext(spec, settings),
@@ -161,9 +169,9 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
   return {
     serviceAccountName: childName(target.name),
     automountServiceAccountToken: true,
-    // Soft RDMA lives in the initial network namespace only, and queue pairs follow the host's interfaces.
-    hostNetwork: true,
-    dnsPolicy: 'ClusterFirstWithHostNet',
+    ...(isOnHostNetwork(spec)
+      ? { hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' }
+      : { dnsPolicy: 'ClusterFirst' }),
     enableServiceLinks: false,
     nodeSelector: spec.nodeSelector,
     ...(spec.affinity === undefined ? {} : { affinity: spec.affinity }),
@@ -185,6 +193,13 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
   };
 }
 
+/** A pod with other annotations is another pod: they decide on its interfaces. */
+function templateHash(pod: object, { network }: NvmeofTargetSpec): string {
+  const annotations = Object.entries(network.annotations).sort(([left], [right]) => (left < right ? -1 : 1));
+  const text = JSON.stringify(pod) + (annotations.length === 0 ? '' : JSON.stringify(annotations));
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
 /** The DaemonSet of a target. */
 export function buildDaemonSet(
   target: TargetIdentity,
@@ -193,13 +208,12 @@ export function buildDaemonSet(
   metricsPort: number,
 ): AppliedObject {
   const pod = podSpec(target, spec, settings, metricsPort);
-  const templateHash = createHash('sha256').update(JSON.stringify(pod)).digest('hex').slice(0, 16);
   return {
     apiVersion: 'apps/v1',
     kind: 'DaemonSet',
     metadata: {
       ...childMetadata(target, childName(target.name)),
-      annotations: { [METRICS_PORT_ANNOTATION]: String(metricsPort) },
+      ...(isOnHostNetwork(spec) ? { annotations: { [METRICS_PORT_ANNOTATION]: String(metricsPort) } } : {}),
     },
     spec: {
       selector: { matchLabels: selectorLabels(target.name) },
@@ -209,7 +223,8 @@ export function buildDaemonSet(
         metadata: {
           labels: childLabels(target.name),
           annotations: {
-            [TEMPLATE_HASH_ANNOTATION]: templateHash,
+            ...spec.network.annotations,
+            [TEMPLATE_HASH_ANNOTATION]: templateHash(pod, spec),
             'kubectl.kubernetes.io/default-container': 'dataplane',
           },
         },

@@ -74,6 +74,25 @@ const inRack = (name: string, rack: string, second = 0, change: object = {}) =>
     { creationTimestamp: `2026-11-23T08:00:0${second}Z` },
   );
 
+describe('the port for metrics of a target', () => {
+  const range = { first: 9810, last: 9811 };
+
+  it('is its own among those on the host network; off it, all have the first', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('node-a', { rack: 'a' }));
+    const portOf = (target: StoredTarget) => all.fleet.assignPort(target, all.fleet.specOf(target), range);
+    const offHost = { network: { mode: 'Pod' } };
+    const targets = [{}, offHost, offHost, {}].map((change, index) =>
+      all.put(inRack(`t${index}`, 'a', index, change)),
+    );
+    expect(targets.map(portOf)).toEqual([9810, 9810, 9810, 9811]);
+    const { metadata, ...rest } = inRack('t0', 'a', 0, offHost);
+    const moved = all.put({ ...rest, metadata: { ...metadata, generation: 2 } } as StoredTarget);
+    expect(portOf(moved)).toBe(9810);
+    expect(portOf(all.put(inRack('t4', 'a', 4)))).toBe(9810);
+  });
+});
+
 describe('the nodes of a target', () => {
   it('follow nodes that come, change their labels and go, in order', () => {
     const all = new TestFleet();

@@ -1,4 +1,5 @@
 /** The targets of the cluster seen together: who is older, who runs where, who has which port. */
+import { isOnHostNetwork } from '../../crds/network.ts';
 import { type NvmeofTargetSpec, nvmeofTargetSpecSchema } from '../../crds/nvmeof-target.ts';
 import { childName } from '../../crds/object-names.ts';
 import { derivedNqn } from '../../crds/qualified-name.ts';
@@ -141,14 +142,23 @@ export class Fleet {
       }));
   }
 
-  /** The port of a target, given out for good; undefined when the range is used up. */
+  /**
+   * The port of a target, given out for good; undefined when the range is used up. Pods off the host network have all
+   * ports to themselves, and use the first.
+   */
   assignPort(target: StoredTarget, spec: NvmeofTargetSpec, range: PortRange): number | undefined {
+    if (!isOnHostNetwork(spec)) {
+      this.#ports.delete(objectKey(target));
+      return range.first;
+    }
     const own = { port: this.#portOf(target), nodes: this.nodesOf(target, spec) };
-    const others = this.#neighbours(target).map(({ other, spec: otherSpec }) => ({
-      port: this.#portOf(other),
-      nodes: this.nodesOf(other, otherSpec),
-      precedes: isOlder(other, target),
-    }));
+    const others = this.#neighbours(target)
+      .filter((neighbour) => isOnHostNetwork(neighbour.spec))
+      .map(({ other, spec: otherSpec }) => ({
+        port: this.#portOf(other),
+        nodes: this.nodesOf(other, otherSpec),
+        precedes: isOlder(other, target),
+      }));
     const port = assignMetricsPort(own, others, range);
     if (port !== undefined) this.#ports.set(objectKey(target), port);
     return port;

@@ -24,6 +24,7 @@ const older = (change: object, otherNqn = 'nqn.2026-11.a:b', nodes = ['node-a'])
   }),
   nodes: new Set(nodes),
 });
+const podNetwork = { network: { mode: 'Pod' } };
 const otherPort = { listeners: [{ name: 'old', addressFrom: { cidr: '10.9.0.0/24' }, port: 4421 }] };
 const block = (path: string, readOnly = false) => ({
   namespaces: [{ nsid: 1, readOnly, backend: { blockDevice: { path } } }],
@@ -39,6 +40,9 @@ describe('a target', () => {
     ['with scope PerNode on many nodes', { scope: 'PerNode' }, ['a', 'b', 'c'], []],
     ['with a device that many nodes share', block('/dev/disk/by-id/x'), ['a', 'b'], []],
     ['beside another on another port', {}, ['node-a'], [older(otherPort)]],
+    ['on the pod network, beside one on the host network', podNetwork, ['node-a'], [older({})]],
+    ['on the host network, beside one on the pod network', {}, ['node-a'], [older(podNetwork)]],
+    ['on the pod network, beside another', podNetwork, ['node-a'], [older(podNetwork)]],
     [
       'beside another with the same port on other nodes',
       {},
@@ -75,6 +79,13 @@ describe('a target', () => {
       ['a', 'b'],
       [],
       'DataNotShared: namespace 1 is a file backend and 2 nodes',
+    ],
+    [
+      'a device to which an older one writes, from another network',
+      { ...podNetwork, ...block('/dev/sda') },
+      ['node-a'],
+      [older(block('/dev/sda'))],
+      'BackendConflict: namespace 1 writes to /dev/sda',
     ],
     [
       'an address in the network of an older one',

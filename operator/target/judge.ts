@@ -1,5 +1,6 @@
 /** Judges what no schema can: a target against its nodes, the other targets and the operator's settings. */
-import { listenersClash } from '../../crds/listener.ts';
+import { type Listener, listenersClash } from '../../crds/listener.ts';
+import { isOnHostNetwork } from '../../crds/network.ts';
 import type { NvmeofTargetSpec, TargetNamespace } from '../../crds/nvmeof-target.ts';
 import { NQN_LENGTH_MAX } from '../../crds/qualified-name.ts';
 import { quantityToBytes } from '../../crds/quantity.ts';
@@ -146,6 +147,20 @@ function judgeRepetitions(spec: NvmeofTargetSpec): void {
   }
 }
 
+/** A listener that binds what one of `other` binds, on whichever node both are. */
+function listenerClash(
+  spec: NvmeofTargetSpec,
+  other: NvmeofTargetSpec,
+): { own: Listener; theirs: Listener } | undefined {
+  // A pod off the host network has addresses and ports of its own.
+  if (!isOnHostNetwork(spec) || !isOnHostNetwork(other)) return undefined;
+  for (const own of spec.listeners) {
+    const theirs = other.listeners.find((listener) => listenersClash(own, listener));
+    if (theirs !== undefined) return { own, theirs };
+  }
+  return undefined;
+}
+
 function judgeNeighbours(
   spec: NvmeofTargetSpec,
   nqn: string,
@@ -156,10 +171,7 @@ function judgeNeighbours(
   written.delete(undefined);
   for (const other of older) {
     judgeNqn({ nqn, scope: spec.scope, nodes }, other);
-    const clash = spec.listeners.flatMap((own) => {
-      const theirs = other.spec.listeners.find((listener) => listenersClash(own, listener));
-      return theirs === undefined ? [] : [{ own, theirs }];
-    })[0];
+    const clash = listenerClash(spec, other.spec);
     const twice = other.spec.namespaces.find((namespace) => written.has(writtenPath(namespace)));
     if (clash === undefined && twice === undefined) continue;
     const node = firstCommon(nodes, other.nodes);

@@ -6,7 +6,8 @@ import type { ClusterNode, Taint } from './cluster-objects.ts';
 
 /**
  * Tolerations that the DaemonSet controller adds to every pod on the host network; and of any effect those of nodes in
- * trouble: a node that is not ready gets no new pod, but a target that should be served there misses it.
+ * trouble: a node that is not ready, or has no pod network, gets no new pod, but a target that should be served there
+ * misses it.
  */
 const DAEMON_TOLERATIONS: readonly Toleration[] = [
   { key: 'node.kubernetes.io/not-ready', operator: 'Exists' },

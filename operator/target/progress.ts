@@ -24,6 +24,8 @@ export interface ProgressInput {
   /** Level that the namespace's pod security enforces, when it is below what the pods need. */
   readonly podSecurity: string | undefined;
   readonly namespace: string;
+  /** Whether the pods are on the host network. */
+  readonly isOnHostNetwork: boolean;
   /** Extended resource that the pods ask a device plugin for, if they do. */
   readonly deviceResource: string | undefined;
 }
@@ -61,12 +63,13 @@ function stuckPod(pods: readonly DataplanePod[]): Verdict | undefined {
 /** Verdict of `Progressing`. */
 export function judgeProgress(input: ProgressInput): Verdict {
   const { reports, pods, step, podSecurity, namespace, deviceResource } = input;
+  const need = input.isOnHostNetwork ? "the host's network" : 'the capability IPC_LOCK';
   const missing = reports.filter((report) => !report.hasPod);
   if (missing.length > 0 && podSecurity !== undefined) {
     return {
       status: 'False',
       reason: 'PodSecurityForbids',
-      message: `namespace ${namespace} enforces pod security level ${podSecurity}, the pods need the host's network: kubectl label namespace ${namespace} --overwrite pod-security.kubernetes.io/enforce=privileged`,
+      message: `namespace ${namespace} enforces pod security level ${podSecurity}, the pods need ${need}: kubectl label namespace ${namespace} --overwrite pod-security.kubernetes.io/enforce=privileged`,
     };
   }
   const stuck = stuckPod(pods) ?? unschedulablePod(pods, deviceResource);

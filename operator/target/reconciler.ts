@@ -3,6 +3,7 @@
  * never from what an event said, so passes may be lost, repeated or reordered.
  */
 import type { Logger } from 'pino';
+import { isOnHostNetwork } from '../../crds/network.ts';
 import type { NvmeofTargetSpec, NvmeofTargetStatus } from '../../crds/nvmeof-target.ts';
 import { childName } from '../../crds/object-names.ts';
 import { formatProblems, InvalidInputError } from '../../crds/validation.ts';
@@ -255,6 +256,7 @@ export class TargetReconciler {
       step,
       podSecurity,
       namespace,
+      isOnHostNetwork: isOnHostNetwork(spec),
       deviceResource,
     });
     await this.#writeStatus(target, nqn, reports, { Accepted: accepted, Progressing: progress });
@@ -282,7 +284,7 @@ export class TargetReconciler {
     });
   }
 
-  /** The enforced level of a namespace that refuses pods on the host's network. */
+  /** The enforced level of a namespace that refuses what dataplanes need. */
   async #podSecurity(namespace: string): Promise<string | undefined> {
     const object = await this.#api.get(objectPath(RESOURCES.namespaces, { name: namespace }));
     const labels = (object as { metadata?: { labels?: Record<string, string> } }).metadata?.labels ?? {};

@@ -333,6 +333,7 @@ describe('progress', () => {
     step: { kind: 'complete' } as const,
     podSecurity: undefined,
     namespace: 'storage',
+    isOnHostNetwork: true,
     deviceResource: 'rdma/shared',
   };
 
@@ -349,7 +350,15 @@ describe('progress', () => {
     const reports = [{ ...report, hasPod: false }];
     const verdict = judgeProgress({ ...progressInput, reports, podSecurity: 'baseline' });
     expect(verdict).toMatchObject({ status: 'False', reason: 'PodSecurityForbids' });
+    expect(verdict.message).toContain("need the host's network: ");
     expect(verdict.message).toContain('pod-security.kubernetes.io/enforce=privileged');
+    const offHost = judgeProgress({
+      ...progressInput,
+      reports,
+      podSecurity: 'baseline',
+      isOnHostNetwork: false,
+    });
+    expect(offHost.message).toContain('need the capability IPC_LOCK: ');
   });
 
   it('says that nothing offers the devices that a pod asks for', () => {

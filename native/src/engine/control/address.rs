@@ -112,8 +112,8 @@ fn no_device(candidates: &[(IpAddr, &Link)], devices: &[DeviceInfo]) -> Reason {
     let interfaces = names(candidates.iter().map(|(_, link)| link.name.as_str()));
     let there = names(devices.iter().map(|device| device.name.as_str()));
     let message = format!(
-        "no RDMA device is on {interfaces}; this node has {there}; for soft RDMA load rdma_rxe and run `rdma link add \
-         rxe0 type rxe netdev INTERFACE`"
+        "no RDMA device is on {interfaces}; this network namespace has {there}; for soft RDMA, which works in that of \
+         the host only, load rdma_rxe and run `rdma link add rxe0 type rxe netdev INTERFACE`"
     );
     Reason::new("NoRdmaDevice", message)
 }
