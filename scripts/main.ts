@@ -1,5 +1,4 @@
 // The project's commands, run by run.mjs under Node.js 24.
-import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { killChildren, runLogged, runVisible, tail } from './child.ts';
@@ -105,15 +104,18 @@ program
 
 program
   .command('build')
-  .description('build the native core (release) into dist/native and the TypeScript into dist/js')
+  .description(
+    'build the native core (release) into dist/native, and the programs as the image has them into dist/js',
+  )
   .action(async () => {
     const logFile = join(makeLogDirectory('build', new Date()), 'build.log');
     console.log(`building the native core … (log: ${logFile})`);
     await ensureNativeToolchain(logFile);
     await buildNative(logFile);
     console.log(`built ${nativeLibraryPath}`);
-    mkdirSync(join(repositoryRoot, 'dist'), { recursive: true });
-    process.exitCode = await runVisible(['tsc', '--project', 'tsconfig.build.json']);
+    const typesExitCode = await runVisible(['tsc', '--project', 'tsconfig.build.json']);
+    process.exitCode =
+      typesExitCode || (await runVisible([process.execPath, 'scripts/bundle.ts', 'dist/js']));
   });
 
 program
