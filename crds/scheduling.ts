@@ -212,7 +212,7 @@ const resourceList = (description: string) =>
 export const resourcesSchema = withRule(
   z.strictObject({
     requests: resourceList(
-      'What the pod is guaranteed. CPU defaults to 100m and memory to 256Mi, or to the limit where that is lower.',
+      'What the pod is guaranteed. CPU and memory default to dataplane.resources of the chart (100m and 256Mi), or to the limit where that is lower.',
     ),
     limits: resourceList('What the pod may not exceed. Memory must cover memory backends and buffers.'),
   }),

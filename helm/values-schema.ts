@@ -12,6 +12,11 @@ const portSchema = z.int().min(1024).max(65535);
 
 const durationSchema = z.string().regex(/^([0-9]+(ms|s|m|h|d))+$/);
 
+const quantitySchema = z.union([
+  z.string().regex(/^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/),
+  z.number().positive(),
+]);
+
 const stringsSchema = z.record(z.string(), z.string());
 
 /** Absolute paths that do not climb; a comma would end one in the operator's arguments. */
@@ -59,6 +64,10 @@ export const valuesSchema = z
         nodeSelector: stringsSchema.optional().describe('Labels of the nodes that it may run on.'),
         tolerations: z.array(z.looseObject({})).optional().describe('Taints that it tolerates.'),
         affinity: z.looseObject({}).optional().describe('Affinity, as in a pod.'),
+        topologySpreadConstraints: z
+          .array(z.looseObject({}))
+          .optional()
+          .describe('How replicas spread; over nodes as far as possible when empty.'),
         priorityClassName: z.string().optional().describe('Priority class; the default one when empty.'),
         podAnnotations: stringsSchema.optional().describe('Annotations of its pods.'),
         podDisruptionBudget: switchSchema('At most one replica is evicted at a time.').optional(),
@@ -69,7 +78,7 @@ export const valuesSchema = z
     dataplane: z
       .strictObject({
         deviceAccess: z
-          .enum(['DevicePlugin', 'HostDevices', 'Privileged'])
+          .enum(['DevicePlugin', 'ResourceClaim', 'HostDevices', 'Privileged'])
           .optional()
           .describe('How containers may open RDMA devices.'),
         deviceResource: z
@@ -77,6 +86,24 @@ export const valuesSchema = z
           .regex(/^[a-z0-9.-]+\/[A-Za-z0-9._-]+$/)
           .optional()
           .describe('Extended resource that a device plugin offers.'),
+        deviceClassName: z
+          .string()
+          .max(253)
+          .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+          .optional()
+          .describe('DeviceClass of the claims, for ResourceClaim.'),
+        resources: z
+          .strictObject({
+            requests: z
+              .strictObject({
+                cpu: quantitySchema.optional().describe('CPU.'),
+                memory: quantitySchema.optional().describe('Memory.'),
+              })
+              .optional()
+              .describe('What each pod is guaranteed.'),
+          })
+          .optional()
+          .describe('Resources of pods whose target asks for none.'),
         seccompProfile: z
           .string()
           .regex(/^(RuntimeDefault|Unconfined|Localhost\/[^/].*)$/)

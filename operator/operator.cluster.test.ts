@@ -15,13 +15,13 @@ let stop: AbortController;
 let operator: RunningOperator;
 let sequence = 0;
 
-function start(leaderElect = false): Promise<RunningOperator> {
+function start(leaderElect = false, dataplane = SAMPLE_SETTINGS): Promise<RunningOperator> {
   const options = {
     namespace: 'default',
     metricsAddress: '127.0.0.1:0',
     leaderElect,
     logLevel: 'info',
-    dataplane: SAMPLE_SETTINGS,
+    dataplane,
   } as const;
   return startOperator(cluster.config, options, logger, stop.signal);
 }
@@ -405,6 +405,29 @@ describe('a pod that the API server refuses', () => {
     expect(refused['message']).toContain('resources.limits: Required value');
     await apply();
     await condition('Accepted', { status: 'True' });
+  });
+});
+
+describe('devices by Dynamic Resource Allocation', () => {
+  it('are claimed by a template that the API server takes, one for each class', async () => {
+    stop.abort();
+    await operator.ended;
+    for (const deviceClass of ['rdma.example', 'other.example']) {
+      stop = new AbortController();
+      operator = await start(false, { ...SAMPLE_SETTINGS, deviceAccess: 'ResourceClaim', deviceClass });
+      await apply();
+      await condition('Accepted', { status: 'True' });
+      const template = await cluster.waitFor('a DaemonSet that claims the class', async () => {
+        const set = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
+        const name = set?.['spec'].template.spec.resourceClaims?.[0].resourceClaimTemplateName;
+        const found = name && (await cluster.find(RESOURCES.resourceClaimTemplates, name, namespace));
+        const [request] = found ? found['spec'].spec.devices.requests : [];
+        return request?.exactly.deviceClassName === deviceClass ? found : undefined;
+      });
+      expect(template?.metadata.ownerReferences).toMatchObject([{ kind: 'NvmeofTarget', name: 'fast' }]);
+      stop.abort();
+      await operator.ended;
+    }
   });
 });
 

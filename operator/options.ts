@@ -73,6 +73,9 @@ interface RawOptions {
   readonly dataplaneLogLevel: DataplaneSettings['logLevel'];
   readonly deviceAccess: DataplaneSettings['deviceAccess'];
   readonly deviceResource: string;
+  readonly deviceClass: string;
+  readonly dataplaneCpuRequest: string;
+  readonly dataplaneMemoryRequest: string;
   readonly seccompProfile: DataplaneSettings['seccompProfile'];
   readonly portRange: PortRange;
   readonly fileDirectory?: string[];
@@ -130,6 +133,8 @@ function command(): Command {
       '--dataplane-metrics-tls-secret <name>',
       'secret with tls.crt and tls.key for their metrics, in the namespace of the target',
     )
+    .option('--dataplane-cpu-request <quantity>', 'CPU of those whose target asks for none', '100m')
+    .option('--dataplane-memory-request <quantity>', 'memory of those whose target asks for none', '256Mi')
     .option('--dataplane-priority-class <name>', 'priority class of those whose target names none')
     .addOption(
       new Option('--dataplane-log-level <level>', 'their log level').choices(LOG_LEVELS).default('info'),
@@ -140,6 +145,7 @@ function command(): Command {
         .default('DevicePlugin'),
     )
     .option('--device-resource <name>', 'extended resource of the device plugin', 'rdma/shared')
+    .option('--device-class <name>', 'DeviceClass of the claims, for --device-access ResourceClaim', '')
     .option(
       '--seccomp-profile <profile>',
       'seccomp profile of their containers: RuntimeDefault, Unconfined or Localhost/PATH',
@@ -189,6 +195,8 @@ export function parseOptions(argv: readonly string[]): OperatorOptions {
   };
   const problem = problemOf(leaderElectionTimes);
   if (problem !== undefined) parser.error(`error: ${problem}`);
+  if (raw.deviceAccess === 'ResourceClaim' && raw.deviceClass === '')
+    parser.error('error: --device-access ResourceClaim needs --device-class');
   return {
     namespace: raw.namespace,
     metricsAddress: raw.metricsAddress,
@@ -205,6 +213,8 @@ export function parseOptions(argv: readonly string[]): OperatorOptions {
       metricsTlsSecret: raw.dataplaneMetricsTlsSecret,
       deviceAccess: raw.deviceAccess,
       deviceResource: raw.deviceResource,
+      deviceClass: raw.deviceClass,
+      requests: { cpu: raw.dataplaneCpuRequest, memory: raw.dataplaneMemoryRequest },
       seccompProfile: raw.seccompProfile,
       logLevel: raw.dataplaneLogLevel,
       portRange: raw.portRange,

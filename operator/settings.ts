@@ -4,10 +4,11 @@ import type { LOG_LEVELS } from './observability/logger.ts';
 /**
  * How a dataplane's container may open the RDMA devices.
  * - `DevicePlugin`: a device plugin grants them as an extended resource.
+ * - `ResourceClaim`: Dynamic Resource Allocation grants one of a device class (Kubernetes 1.34).
  * - `HostDevices`: /dev/infiniband is mounted; the container runtime must permit the devices by itself.
  * - `Privileged`: the container is privileged. Works everywhere, confines nothing.
  */
-export const DEVICE_ACCESS_MODES = ['DevicePlugin', 'HostDevices', 'Privileged'] as const;
+export const DEVICE_ACCESS_MODES = ['DevicePlugin', 'ResourceClaim', 'HostDevices', 'Privileged'] as const;
 
 /** See {@link DEVICE_ACCESS_MODES}. */
 export type DeviceAccessMode = (typeof DEVICE_ACCESS_MODES)[number];
@@ -32,6 +33,10 @@ export interface DataplaneSettings {
   readonly deviceAccess: DeviceAccessMode;
   /** Extended resource of the device plugin, for `DevicePlugin`. */
   readonly deviceResource: string;
+  /** DeviceClass, for `ResourceClaim`; empty otherwise. */
+  readonly deviceClass: string;
+  /** What pods are guaranteed unless their target says otherwise. */
+  readonly requests: { readonly cpu: string; readonly memory: string };
   /** `RuntimeDefault`, `Unconfined`, or `Localhost/<path>` for a profile that the nodes hold. */
   readonly seccompProfile: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];

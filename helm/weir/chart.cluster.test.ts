@@ -191,6 +191,12 @@ describe('the chart', () => {
     expect(named('WeirLinkFlapping')?.expr).not.toContain('[10m]');
   });
 
+  const policyText = (all: Manifest[]) =>
+    all
+      .filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+      .map(({ spec }) => spec.validations.map((one: Part) => `${one.expression} ${one.message}`).join(' '))
+      .join(' ');
+
   /** Every value: something else than the default, and where that shows. */
   const effects: readonly [string, readonly string[], (manifests: Manifest[]) => unknown, unknown][] = [
     [
@@ -284,6 +290,33 @@ describe('the chart', () => {
       ['dataplane.deviceResource=rdma/hca'],
       (all) => dataplane(all).deviceResource,
       'rdma/hca',
+    ],
+    [
+      'dataplane.deviceClassName',
+      ['dataplane.deviceAccess=ResourceClaim', 'dataplane.deviceClassName=rdma.example'],
+      (all) => [
+        dataplane(all).deviceClass,
+        find(all, 'ClusterRole')?.['rules'].find((rule: Part) => rule.apiGroups[0] === 'resource.k8s.io')
+          ?.verbs,
+        policyText(all).match(/devices of the class [a-z.]+|startsWith\(object\.metadata\.name \+ '-'\)/g),
+      ],
+      [
+        'rdma.example',
+        ['create', 'patch'],
+        ['devices of the class rdma.example', "startsWith(object.metadata.name + '-')"],
+      ],
+    ],
+    [
+      'dataplane.resources',
+      ['dataplane.resources.requests.cpu=2', 'dataplane.resources.requests.memory=1Gi'],
+      (all) => dataplane(all).requests,
+      { cpu: '2', memory: '1Gi' },
+    ],
+    [
+      'operator.topologySpreadConstraints',
+      ['operator.topologySpreadConstraints[0].topologyKey=zone'],
+      (all) => podSpec(all).topologySpreadConstraints,
+      [{ topologyKey: 'zone' }],
     ],
     [
       'dataplane.seccompProfile',

@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DATAPLANE_FIELD_MANAGER } from '../../crds/api-group.ts';
@@ -650,6 +651,25 @@ describe('the admission policy, against whoever has stolen the token of the oper
     await run(change);
   });
 
+  it('is one that the API server understands too where devices are claimed', async () => {
+    const values = ['dataplane.deviceAccess=ResourceClaim', 'dataplane.deviceClassName=rdma.example'];
+    const policies = (await helm.template(values.flatMap((value) => ['--set', value]))).filter(
+      ({ kind, metadata }) => kind === 'ValidatingAdmissionPolicy' && metadata.name.includes('-operator'),
+    );
+    expect(policies.length).toBeGreaterThan(1);
+    const file = join(helm.home, 'policies.json');
+    await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: policies }));
+    await helm.kubectl(
+      cluster.kubeconfig,
+      'apply',
+      '--dry-run=server',
+      '--server-side',
+      '--force-conflicts',
+      '-f',
+      file,
+    );
+  });
+
   const attacks: readonly (readonly [string, () => Promise<unknown>, string])[] = [
     [
       'pods under another name',
@@ -696,6 +716,11 @@ describe('the admission policy, against whoever has stolen the token of the oper
           container.env.push({ name: 'X', valueFrom: { secretKeyRef: { name: 'secret', key: 'key' } } }),
         ),
       'nothing but fields of its pod',
+    ],
+    [
+      'devices by claim',
+      () => run((pod) => Object.assign(pod, { resourceClaims: [{ name: 'x', resourceClaimName: 'x' }] })),
+      'claims no devices',
     ],
     [
       'devices by annotation',

@@ -4,6 +4,7 @@ import { derivedNamespaceUuid } from '../../crds/uuid.ts';
 import { SAMPLE_SETTINGS, sampleSpec } from '../testing/samples.ts';
 import { buildDaemonSet, TEMPLATE_HASH_ANNOTATION } from './daemon-set.ts';
 import { buildPodDisruptionBudget } from './pod-disruption-budget.ts';
+import { buildResourceClaimTemplate } from './resource-claim-template.ts';
 import { buildRole } from './role.ts';
 import { buildRoleBinding } from './role-binding.ts';
 import { buildServiceAccount } from './service-account.ts';
@@ -23,6 +24,7 @@ interface PodTemplate {
     dnsPolicy: string;
     terminationGracePeriodSeconds: number;
     priorityClassName?: string;
+    resourceClaims?: object[];
     containers: [
       {
         args: string[];
@@ -30,7 +32,7 @@ interface PodTemplate {
         securityContext: Record<string, unknown>;
         volumeMounts: { mountPath: string; name: string }[];
         volumeDevices?: { devicePath: string; name: string }[];
-        resources: { requests: Record<string, string>; limits: Record<string, string> };
+        resources: { requests: Record<string, string>; limits: Record<string, string>; claims?: object[] };
         ports: { containerPort: number; hostPort?: number }[];
         livenessProbe: Probe;
         readinessProbe: Probe;
@@ -58,6 +60,7 @@ describe('every child', () => {
       buildRole(target, ['fast-node-a']),
       buildRoleBinding(target),
       buildPodDisruptionBudget(target, 3),
+      buildResourceClaimTemplate(target, 'rdma.example'),
       buildDaemonSet(target, sampleSpec(), SAMPLE_SETTINGS, 9810),
       buildTargetNode(target, sampleSpec(), 'nqn.2026-11.dev.weir:fast', 'node-a', ids, new Map()),
     ];
@@ -85,6 +88,9 @@ describe("a dataplane's pod", () => {
   it('asks for no more than it may have, which the API server would refuse', () => {
     const [container] = template({ resources: { limits: { memory: '200Mi', cpu: '2' } } }).spec.containers;
     expect(container.resources.requests).toMatchObject({ memory: '200Mi', cpu: '100m' });
+    const requests = { cpu: '1', memory: '1Gi' };
+    const [other] = template({ resources: { requests: { cpu: '2' } } }, { requests }).spec.containers;
+    expect(other.resources.requests).toMatchObject({ cpu: '2', memory: '1Gi' });
   });
 
   it('has one capability, nothing writable and no privilege by default', () => {
@@ -111,6 +117,17 @@ describe("a dataplane's pod", () => {
     const { containers, volumes } = template().spec;
     expect(containers[0].resources.limits['rdma/shared']).toBe('1');
     expect(volumes.map(({ hostPath }) => hostPath?.path)).toEqual(['/var/lib/weir']);
+  });
+
+  it('claims a device of a class, by a template of its own for each class, and mounts none itself', () => {
+    const access = { deviceAccess: 'ResourceClaim', deviceClass: 'rdma.example' } as const;
+    const { containers, volumes, resourceClaims } = template({}, access).spec;
+    const made = buildResourceClaimTemplate(target, 'rdma.example');
+    expect(resourceClaims).toEqual([{ name: 'rdma', resourceClaimTemplateName: made.metadata.name }]);
+    expect(containers[0].resources).toMatchObject({ claims: [{ name: 'rdma' }], limits: {} });
+    expect(volumes.map(({ hostPath }) => hostPath?.path)).toEqual(['/var/lib/weir']);
+    expect(buildResourceClaimTemplate(target, 'other').metadata.name).not.toBe(made.metadata.name);
+    expect(template().spec).not.toHaveProperty('resourceClaims');
   });
 
   it.each(['HostDevices', 'Privileged'] as const)(

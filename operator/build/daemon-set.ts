@@ -9,6 +9,7 @@ import type { AppliedObject } from '../kubernetes/object.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import { childLabels, childMetadata, selectorLabels, type TargetIdentity } from './child.ts';
 import { claimVolumes } from './claim-volumes.ts';
+import { podResourceClaims, RDMA_CLAIM } from './resource-claim-template.ts';
 import { hostMounts } from './volumes.ts';
 
 /** Annotation of the pod template: a pod whose value differs from its DaemonSet's is outdated. */
@@ -18,9 +19,6 @@ export const TEMPLATE_HASH_ANNOTATION = `${GROUP}/template-hash`;
 export const METRICS_PORT_ANNOTATION = `${GROUP}/metrics-port`;
 
 const DATAPLANE_COMMAND = '/opt/weir/bin/weir-dataplane';
-
-/** What a dataplane needs beside its namespaces' memory; a request, not a limit. */
-const DEFAULT_REQUESTS = { cpu: '100m', memory: '256Mi' } as const;
 
 /** Beyond the drain itself: telling hosts, closing backends, the last status. */
 const GRACE_MARGIN_SECONDS = 15;
@@ -39,7 +37,7 @@ function terminationGraceSeconds(drainTimeoutSeconds: number): number {
 function resources(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
   const device = settings.deviceAccess === 'DevicePlugin' ? { [settings.deviceResource]: '1' } : {};
   const { limits } = spec.resources;
-  const defaults = Object.entries(DEFAULT_REQUESTS).map(([name, request]) => {
+  const defaults = Object.entries(settings.requests).map(([name, request]) => {
     const limit = limits[name];
     // A request above its limit is refused with the whole pod.
     return [name, limit !== undefined && compareQuantities(limit, request) < 0 ? limit : request];
@@ -47,6 +45,7 @@ function resources(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
   return {
     requests: { ...Object.fromEntries(defaults), ...spec.resources.requests, ...device },
     limits: { ...spec.resources.limits, ...device },
+    ...(settings.deviceAccess === 'ResourceClaim' ? { claims: [{ name: RDMA_CLAIM }] } : {}),
   };
 }
 
@@ -166,6 +165,7 @@ function container(
 
 function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: DataplaneSettings, port: number) {
   const priorityClassName = spec.priorityClassName ?? settings.priorityClassName;
+  const resourceClaims = podResourceClaims(target, settings);
   return {
     serviceAccountName: childName(target.name),
     automountServiceAccountToken: true,
@@ -181,6 +181,7 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
     ...(settings.imagePullSecrets.length === 0
       ? {}
       : { imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })) }),
+    ...(resourceClaims.length === 0 ? {} : { resourceClaims }),
     containers: [container(target, spec, settings, port)],
     volumes: [
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),

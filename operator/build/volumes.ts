@@ -24,9 +24,11 @@ function hostMount(prefix: string, path: string, type: HostMount['volume']['host
   return { volume: { name, hostPath: { path, type } }, mount: { name, mountPath: path } };
 }
 
-/** The RDMA devices. A device plugin brings them by itself. */
+/** The RDMA devices. What a device plugin or a claim grants is there by itself. */
 function deviceMounts(mode: DeviceAccessMode): HostMount[] {
-  return mode === 'DevicePlugin' ? [] : [hostMount('rdma', '/dev/infiniband', 'Directory')];
+  return mode === 'DevicePlugin' || mode === 'ResourceClaim'
+    ? []
+    : [hostMount('rdma', '/dev/infiniband', 'Directory')];
 }
 
 /**

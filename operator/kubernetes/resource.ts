@@ -44,6 +44,12 @@ export const RESOURCES = {
     namespaced: false,
   },
   podDisruptionBudgets: namespaced('policy', 'v1', 'PodDisruptionBudget', 'poddisruptionbudgets'),
+  resourceClaimTemplates: namespaced(
+    'resource.k8s.io',
+    'v1',
+    'ResourceClaimTemplate',
+    'resourceclaimtemplates',
+  ),
   leases: namespaced('coordination.k8s.io', 'v1', 'Lease', 'leases'),
   events: namespaced('events.k8s.io', 'v1', 'Event', 'events'),
   nodes: { group: '', version: 'v1', kind: 'Node', plural: 'nodes', namespaced: false },

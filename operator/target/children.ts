@@ -6,6 +6,7 @@ import { childName, targetNodeName } from '../../crds/object-names.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import { buildDaemonSet } from '../build/daemon-set.ts';
 import { buildPodDisruptionBudget } from '../build/pod-disruption-budget.ts';
+import { buildResourceClaimTemplate } from '../build/resource-claim-template.ts';
 import { buildRole } from '../build/role.ts';
 import { buildRoleBinding } from '../build/role-binding.ts';
 import { buildServiceAccount } from '../build/service-account.ts';
@@ -116,6 +117,11 @@ export class Children {
       );
       await this.#applier.apply(RESOURCES.targetNodes, object, { current });
     });
+    const { deviceAccess, deviceClass } = this.#settings;
+    if (deviceAccess === 'ResourceClaim') {
+      const template = buildResourceClaimTemplate(identity, deviceClass);
+      await this.#applier.apply(RESOURCES.resourceClaimTemplates, template);
+    }
     const daemonSet = buildDaemonSet(identity, spec, this.#settings, metricsPort);
     await this.#applier.apply(RESOURCES.daemonSets, daemonSet, { current: live.daemonSet });
 

@@ -17,6 +17,8 @@ export const SAMPLE_SETTINGS: DataplaneSettings = {
   metricsTlsSecret: undefined,
   deviceAccess: 'DevicePlugin',
   deviceResource: 'rdma/shared',
+  deviceClass: '',
+  requests: { cpu: '100m', memory: '256Mi' },
   seccompProfile: 'RuntimeDefault',
   logLevel: 'info',
   portRange: { first: 9810, last: 9899 },
