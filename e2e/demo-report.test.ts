@@ -45,6 +45,8 @@ describe('renderSummary', () => {
     expect(text).toContain('outage 1');
     expect(text).toContain('I/O again 0.9 s after link-up');
     expect(text).toContain('lab');
+    expect(text).toMatch(/from helm install to first I\/O +NONE/);
+    expect(renderSummary({ ...good(), installToFirstIoSeconds: 61.24 })).toMatch(/first I\/O +61\.2 s/);
     expect(text).not.toContain('connect of its own');
   });
 

@@ -35,6 +35,8 @@ export interface DemoReport {
   flaps: OutageReport[];
   dataplaneRestarts: number;
   namespaceAddedLive: boolean;
+  /** From the start of `helm install` to the end of the first read on the host; absent when it did not come so far. */
+  installToFirstIoSeconds?: number;
   steps: StepReport[];
   figures: Record<string, number>;
 }
@@ -74,6 +76,12 @@ const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFix
 export function renderSummary(report: DemoReport): string {
   const rows: [string, string][] = [
     ['host connected', report.hostConnected ? 'yes' : 'NO'],
+    [
+      'from helm install to first I/O',
+      report.installToFirstIoSeconds === undefined
+        ? 'NONE'
+        : `${report.installToFirstIoSeconds.toFixed(1)} s`,
+    ],
     [
       'I/O',
       report.fio

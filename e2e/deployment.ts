@@ -45,6 +45,14 @@ export async function installChart(cluster: Cluster, image: string): Promise<voi
   );
 }
 
+/** `helm test`: what helm said. Fails when a check did; the pod with its log is then left. */
+export function testInstallation(cluster: Cluster): Promise<string> {
+  return cluster.helm(
+    ['test', 'weir', '--namespace', OPERATOR_NAMESPACE, `--timeout=${INSTALL_TIMEOUT_SECONDS}s`],
+    { timeoutSeconds: INSTALL_TIMEOUT_SECONDS + 30 },
+  );
+}
+
 /** Ends every pod of these namespaces; what made them makes new ones, of the image as it is now. */
 export async function restartPods(cluster: Cluster, namespaces: readonly string[]): Promise<void> {
   for (const namespace of namespaces) {

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { scrapeTarget } from './dataplane-metrics.ts';
 import { emptyReport } from './demo-report.ts';
+import { testInstallation } from './deployment.ts';
 import { type EndToEnd, NODE, openEndToEnd } from './fixture.ts';
 import { addNamespaceLive, applyTarget, connectHost, deleteTarget, flapUnderIo } from './main-path.ts';
 import type { HostNamespace } from './nvme-host.ts';
@@ -21,6 +22,10 @@ describe('the main path', () => {
 
   beforeAll(async () => {
     e2e = await openEndToEnd();
+  });
+
+  it('is installed so that helm test finds nothing wrong', async () => {
+    expect(await testInstallation(e2e.path.cluster)).toMatch(/Phase: +Succeeded/);
   });
 
   it('serves what kubectl applied: the host discovers, connects and sees the namespaces', async () => {

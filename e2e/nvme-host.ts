@@ -111,6 +111,11 @@ export class NvmeHost {
     await this.#run(['sh', '-c', DISCONNECT_FROM, 'sh', address]);
   }
 
+  /** Reads the first block of a namespace from the target: the host's cache is left out. */
+  async readOnce({ device }: HostNamespace): Promise<void> {
+    await this.#run(['dd', `if=/dev/${device}`, 'of=/dev/null', 'bs=4096', 'count=1', 'iflag=direct']);
+  }
+
   /** The subsystem's namespaces now, by ascending id. */
   async namespaces(nqn: string): Promise<HostNamespace[]> {
     const lines = await this.#script(LIST_NAMESPACES, nqn);
