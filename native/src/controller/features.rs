@@ -50,6 +50,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether the host heeds a delay before it tries a command again (ACRE).
+    pub(super) fn retries_after_delay(&self) -> bool {
+        let [acre, ..] = self.host_behavior;
+        acre == 1
+    }
+}
+
 /// The time a host set.
 #[derive(Debug, Clone, Copy)]
 struct Timestamp {

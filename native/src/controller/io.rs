@@ -108,8 +108,14 @@ impl Controller {
             return Err(StatusCode::InvalidOpcode.permanent());
         };
         if !self.model.paths.accessible() {
-            // A path error without DNR: multipath goes elsewhere, a single path waits.
-            return Err(StatusCode::AsymmetricAccessInaccessible.retryable());
+            // A path error without DNR: multipath goes elsewhere at once, a single path waits. A host without multipath
+            // tries again on this path, and gives up after a few times: they are spread out.
+            let status = StatusCode::AsymmetricAccessInaccessible.retryable();
+            return Err(if self.settings.retries_after_delay() {
+                status.after_delay()
+            } else {
+                status
+            });
         }
         subsystem
             .namespace(command.namespace_id())

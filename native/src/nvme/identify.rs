@@ -82,6 +82,9 @@ pub struct IdentifyController<'a> {
 
 /// Seconds an ANA group may stay in the Change state (ANATT).
 pub const ANA_TRANSITION_SECONDS: u8 = 10;
+/// Pause before a host without multipath tries a command again whose path is inaccessible, in 100 ms (CRDT1). Linux tries
+/// five times more: 50 s in all, more than most drains take.
+pub const RETRY_DELAY_100_MS: u16 = 100;
 /// Entries of the error log, 0's based (ELPE).
 pub const ERROR_LOG_ENTRIES: u8 = 127;
 
@@ -130,6 +133,7 @@ impl IdentifyController<'_> {
         out[76] = 1 | 1 << 1 | 1 << 3;
         // LPA: SMART per namespace, commands supported and effects log.
         out[261] |= 1 | 1 << 1;
+        put_u16(out, 128, RETRY_DELAY_100_MS);
         out[342] = ANA_TRANSITION_SECONDS;
         // ANACAP: optimized, non-optimized, inaccessible, persistent loss, change.
         out[343] = 0x1f;
@@ -251,6 +255,11 @@ mod tests {
         let (namespaces_max, id_max) = (u32_at(&*out, 540), u32_at(&*out, 516));
         assert!(namespaces_max > 0 && namespaces_max <= id_max, "MNAN, NN");
         assert_eq!((out[76], out[261]), (0b1011, 0b111), "CMIC, LPA");
+        assert_ne!(
+            u16_at(&*out, 128),
+            0,
+            "CRDT1, without which Linux does not ask for delays"
+        );
         assert_eq!(&out[4..24], b"S                   ");
         assert_eq!(out[111], 1);
     }

@@ -2,6 +2,9 @@
 
 /// Do Not Retry, bit 14 of the 15-bit status field.
 const DO_NOT_RETRY: u16 = 1 << 14;
+/// Command Retry Delay, bits 12:11: wait for CRDT1 of Identify Controller before the next try.
+const RETRY_DELAY_1: u16 = 1 << 11;
+const RETRY_DELAY: u16 = 3 << 11;
 
 macro_rules! status_codes {
     ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
@@ -138,6 +141,7 @@ impl StatusCode {
         Status {
             code: self,
             do_not_retry: false,
+            delayed: false,
         }
     }
 
@@ -147,6 +151,7 @@ impl StatusCode {
         Status {
             code: self,
             do_not_retry: true,
+            delayed: false,
         }
     }
 }
@@ -158,16 +163,26 @@ pub struct Status {
     pub code: StatusCode,
     /// DNR: the host must not send the same command again.
     pub do_not_retry: bool,
+    /// CRD: the host may send it again after CRDT1 of Identify Controller; only for hosts that asked for it (ACRE).
+    pub delayed: bool,
 }
 
 impl Status {
     /// Successful completion.
     pub const SUCCESS: Self = StatusCode::Success.retryable();
 
-    /// The 15-bit status field (DNR in bit 14), before its shift past the phase bit.
+    /// The same with a pause before the next try, of CRDT1 of Identify Controller.
+    #[must_use]
+    pub const fn after_delay(self) -> Self {
+        Self { delayed: true, ..self }
+    }
+
+    /// The 15-bit status field (DNR in bit 14, CRD in bits 12:11), before its shift past the phase bit.
     #[must_use]
     pub const fn field(self) -> u16 {
-        self.code as u16 | if self.do_not_retry { DO_NOT_RETRY } else { 0 }
+        self.code as u16
+            | if self.do_not_retry { DO_NOT_RETRY } else { 0 }
+            | if self.delayed { RETRY_DELAY_1 } else { 0 }
     }
 
     /// The status in a 15-bit status field, if this target knows the code.
@@ -177,6 +192,7 @@ impl Status {
         Some(Self {
             code,
             do_not_retry: field & DO_NOT_RETRY != 0,
+            delayed: field & RETRY_DELAY != 0,
         })
     }
 
@@ -212,6 +228,13 @@ mod tests {
         assert_eq!(StatusCode::AsymmetricAccessInaccessible.retryable().field(), 0x302);
         assert_eq!(Status::from_field(0x4002), Some(StatusCode::InvalidField.permanent()));
         assert_eq!(Status::from_field(0x07ff), None);
+    }
+
+    #[test]
+    fn a_delay_before_the_next_try_is_in_bits_12_and_11_of_the_field() {
+        let delayed = StatusCode::AsymmetricAccessInaccessible.retryable().after_delay();
+        assert_eq!(delayed.field(), 0xb02);
+        assert_eq!(Status::from_field(0xb02), Some(delayed));
     }
 
     #[test]

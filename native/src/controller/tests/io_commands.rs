@@ -5,6 +5,7 @@ use crate::backend::{BackingId, IoOperation};
 use crate::controller::{DeallocatePlan, IoKind, IoPlan, Plan};
 use crate::nvme::command::{Command, CommandBuilder};
 use crate::nvme::data_pointer::DataPointer;
+use crate::nvme::features::{HOST_BEHAVIOR_BYTES, feature};
 use crate::nvme::opcode::io;
 use crate::nvme::status::{Status, StatusCode};
 use crate::subsystem::fixture;
@@ -196,6 +197,23 @@ fn while_leaving_io_fails_with_a_path_error_that_may_be_retried() {
             host.io(builder, 4096),
             Err(StatusCode::AsymmetricAccessInaccessible.retryable())
         );
+    }
+}
+
+#[test]
+fn while_leaving_a_host_that_heeds_delays_is_told_to_wait_before_it_tries_again() {
+    let mut host = host();
+    let mut behavior = [0; HOST_BEHAVIOR_BYTES as usize];
+    for (acre, wants_delay) in [(1, true), (0, false)] {
+        behavior[0] = acre;
+        host.set_feature_data(feature::HOST_BEHAVIOR, &behavior).expect("known");
+        let _ = host.apply(|model| model.paths = Paths::Inaccessible);
+        let status = host.io(command(io::READ).blocks(0, 8), 4096).expect_err("inaccessible");
+        assert_eq!(
+            (status.code, status.delayed),
+            (StatusCode::AsymmetricAccessInaccessible, wants_delay)
+        );
+        assert!(!status.do_not_retry);
     }
 }
 
