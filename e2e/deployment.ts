@@ -18,9 +18,9 @@ export async function openCluster(lab: Lab): Promise<Cluster> {
 
 /** Builds the image from the repository and brings it to the nodes; its name for pods. */
 export async function provideImage(lab: Lab): Promise<string> {
-  const { image, archive } = await lab.buildImage();
-  await lab.loadImage(archive);
-  return image;
+  const layout = await lab.buildImage();
+  await lab.loadImage(layout);
+  return layout.image;
 }
 
 /** Installs or upgrades the chart and waits until the operator serves. */

@@ -121,9 +121,9 @@ program
   .command('load')
   .description("build the repository's image and put it into the nodes")
   .action(async () => {
-    const { image, archive } = await lab.buildImage();
-    await lab.loadImage(archive);
-    process.stdout.write(`${image}\n`);
+    const layout = await lab.buildImage();
+    await lab.loadImage(layout);
+    process.stdout.write(`${layout.image}\n`);
   });
 
 try {

@@ -12,8 +12,11 @@ import { Guest, type GuestParts } from './guests/guest.ts';
 import { guestNames, planGuest } from './guests/plan.ts';
 import { hubArguments, lineArguments, lineSocket } from './guests/rdma-network.ts';
 import { guestDisk } from './images/guest-disk.ts';
+import { importImage } from './images/image-import.ts';
+import type { ImageLayout } from './images/image-layout.ts';
 import { initialRamDisk } from './images/initial-ram-disk.ts';
-import { buildWeirImage, type ImageArchive } from './images/weir-image.ts';
+import { prepareNodeDisk } from './images/node-disk.ts';
+import { buildWeirImage } from './images/weir-image.ts';
 import { renderMonitoring } from './monitoring/chart.ts';
 import type { NodeEndpoint } from './monitoring/configuration.ts';
 import {
@@ -77,8 +80,8 @@ const EXEC_TIMEOUT_SECONDS_DEFAULT = 120;
 const KUBECTL_TIMEOUT_SECONDS_DEFAULT = 60;
 /** A kubelet was ready 15 s after boot; a busy machine may take several times that. */
 const NODE_READY_TIMEOUT_SECONDS = 240;
-/** An emulated node unpacks about 5 MB a second on a busy machine. */
-const IMPORT_TIMEOUT_SECONDS = 900;
+/** An emulated guest copies slowly on a busy machine. */
+const COPY_TIMEOUT_SECONDS = 900;
 /** Name of the guest whose QEMU holds the RDMA network's hub: the first to start. */
 const HUB_GUEST = 'node-a';
 
@@ -258,38 +261,27 @@ export class Lab {
     };
   }
 
-  /** Builds the repository's Dockerfile. */
-  buildImage(tag?: string): Promise<ImageArchive> {
-    return buildWeirImage(this.#progress, tag);
+  /** Builds the repository's Dockerfile. Nodes that boot later have most of the image already. */
+  async buildImage(tag?: string): Promise<ImageLayout> {
+    const layout = await buildWeirImage(this.#progress, tag);
+    await prepareNodeDisk(this.#progress, layout);
+    return layout;
   }
 
-  /** Puts an image from an archive (docker-archive) into all nodes that run. */
-  async loadImage(archivePath: string): Promise<void> {
+  /** Puts an image into all nodes that run. */
+  async loadImage(layout: ImageLayout): Promise<void> {
     const nodes = this.#knownGuests().filter((guest) => guest.running && guest.plan.role === 'node');
-    await this.#progress.step(
-      `load the image into ${nodes.map(({ plan }) => plan.name).join(', ')}`,
-      async () => {
-        await Promise.all(
-          nodes.map((guest) =>
-            guest.withSharedFile(archivePath, async (path) => {
-              const argv = ['ctr', '--namespace', 'k8s.io', 'images', 'import', path];
-              requireSuccess(
-                guest.plan.name,
-                argv,
-                await guest.exec(argv, { timeoutSeconds: IMPORT_TIMEOUT_SECONDS }),
-              );
-            }),
-          ),
-        );
-      },
-    );
+    const names = nodes.map(({ plan }) => plan.name).join(', ');
+    await this.#progress.step(`load the image into ${names}`, async () => {
+      await Promise.all(nodes.map((guest) => importImage(guest, layout)));
+    });
   }
 
   /** Copies a file of the machine into a guest. */
   async copyToGuest(guest: string, source: string, target: string): Promise<void> {
     await this.guest(guest).withSharedFile(source, async (path) => {
       const argv = ['cp', path, target];
-      requireSuccess(guest, argv, await this.exec(guest, argv, { timeoutSeconds: IMPORT_TIMEOUT_SECONDS }));
+      requireSuccess(guest, argv, await this.exec(guest, argv, { timeoutSeconds: COPY_TIMEOUT_SECONDS }));
     });
   }
 

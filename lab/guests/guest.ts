@@ -8,13 +8,13 @@ import {
   mkdirSync,
   readFileSync,
   rmSync,
-  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LabError } from '../errors.ts';
 import type { GuestDisk } from '../images/guest-disk.ts';
+import { createNodeDisk } from '../images/node-disk.ts';
 import { daemonPid, requireDaemon, startDaemon, stopDaemon } from '../system/daemon.ts';
 import { freePorts } from '../system/ports.ts';
 import { waitFor } from '../system/wait.ts';
@@ -27,8 +27,6 @@ const BOOT_DIRECTORY = fileURLToPath(new URL('./boot/', import.meta.url));
 const AGENT_PORT = 7700;
 /** Network device of the guest's RDMA network, as QEMU knows it. */
 const RDMA_DEVICE = 'rdma-nic';
-/** Holds containerd's and kubelet's state and the files of targets. Sparse. */
-const DATA_DISK_BYTES = 24 * 1024 ** 3;
 /** A busy machine has been seen to need a minute and a half under emulation. */
 const BOOT_TIMEOUT_SECONDS = 300;
 
@@ -91,7 +89,7 @@ export class Guest {
       return;
     }
     const [port] = await freePorts(1);
-    this.#prepare(parts, String(port));
+    await this.#prepare(parts, String(port));
     startDaemon({
       name: 'qemu',
       directory: this.directory,
@@ -180,7 +178,7 @@ export class Guest {
     return join(this.directory, 'qmp.sock');
   }
 
-  #prepare(parts: GuestParts, port: string): void {
+  async #prepare(parts: GuestParts, port: string): Promise<void> {
     mkdirSync(this.share, { recursive: true, mode: 0o700 });
     if (parts.environment === undefined) {
       // Left behind by a node that ended by itself.
@@ -195,9 +193,7 @@ export class Guest {
     writeFileSync(join(this.directory, 'agent-port'), port);
     rmSync(this.consoleLog, { force: true });
     if (this.plan.role === 'node') {
-      const data = join(this.directory, 'data.img');
-      writeFileSync(data, '', { mode: 0o600 });
-      truncateSync(data, DATA_DISK_BYTES);
+      await createNodeDisk(join(this.directory, 'data.img'));
     }
   }
 

@@ -1,4 +1,4 @@
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../paths.ts';
@@ -6,24 +6,18 @@ import type { Progress } from '../progress.ts';
 import { withLock } from '../system/lock.ts';
 import { containerBase } from './container-bases.ts';
 import { buildah, buildLog } from './container-store.ts';
+import { removeTree } from './debian.ts';
+import type { ImageLayout } from './image-layout.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 /** The first build compiles all of the native core's dependencies. */
 const BUILD_TIMEOUT_SECONDS = 3600;
 
-/** An image in an archive that a node can import. */
-export interface ImageArchive {
-  /** The name under which pods find the image. */
-  image: string;
-  /** Absolute path of the archive (docker-archive). */
-  archive: string;
-}
-
-/** Builds the repository's Dockerfile and writes the image to an archive. Unchanged layers are kept. */
-export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<ImageArchive> {
+/** Builds the repository's Dockerfile and writes the image to a layout. Unchanged layers are kept. */
+export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<ImageLayout> {
   const image = `weir.dev/weir:${tag}`;
-  const directory = cacheDirectory('containers', 'archives');
-  const archive = join(directory, `weir-${tag}.tar`);
+  const directory = cacheDirectory('containers', 'images');
+  const layout = { image, directory: join(directory, `weir-${tag}`) };
   const options = { timeoutSeconds: BUILD_TIMEOUT_SECONDS, log: buildLog() };
   await withLock(join(directory, 'lock'), BUILD_TIMEOUT_SECONDS, async () => {
     const build = await containerBase(progress, 'build');
@@ -39,16 +33,18 @@ export async function buildWeirImage(progress: Progress, tag = 'lab'): Promise<I
           ],
           options,
         );
-        rmSync(`${archive}.draft`, { force: true });
-        await buildah(['push', '--quiet', image, `docker-archive:${archive}.draft:${image}`], options);
-        renameSync(`${archive}.draft`, archive);
+        const draft = `${layout.directory}.draft`;
+        removeTree(draft);
+        await buildah(['push', '--quiet', '--format', 'oci', image, `oci:${draft}:${image}`], options);
+        removeTree(layout.directory);
+        renameSync(draft, layout.directory);
       });
     } finally {
       // A build that was ended leaves its working containers, and their mounts, behind.
       await buildah(['rm', '--all'], options);
     }
   });
-  return { image, archive };
+  return layout;
 }
 
 /**

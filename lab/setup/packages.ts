@@ -16,6 +16,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   cpio: 'cpio',
   xz: 'xz-utils',
   setpriv: 'util-linux',
+  unshare: 'util-linux',
 };
 
 /** Directories that a plain user's PATH lacks. */
