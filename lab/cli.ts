@@ -118,6 +118,13 @@ program
   });
 
 program
+  .command('image')
+  .description("build the repository's image")
+  .action(async () => {
+    process.stdout.write(`${(await lab.buildImage()).image}\n`);
+  });
+
+program
   .command('load')
   .description("build the repository's image and put it into the nodes")
   .action(async () => {

@@ -263,6 +263,7 @@ export class Lab {
 
   /** Builds the repository's Dockerfile. Nodes that boot later have most of the image already. */
   async buildImage(tag?: string): Promise<ImageLayout> {
+    await installPackages(this.#progress);
     const layout = await buildWeirImage(this.#progress, tag);
     await prepareNodeDisk(this.#progress, layout);
     return layout;

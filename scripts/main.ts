@@ -20,7 +20,14 @@ import {
 import { cacheDirectory, makeLogDirectory, nativeLibraryPath, repositoryRoot } from './paths.ts';
 import { closeRun, runLanes } from './stages.ts';
 import { ensureCargoMutants, ensureNativeToolchain, ensurePackages, ToolchainError } from './toolchain.ts';
-import { biomeStage, generatedStage, prometheusToolsStage, typesStage, vitestStage } from './typescript.ts';
+import {
+  biomeStage,
+  generatedStage,
+  imageStage,
+  prometheusToolsStage,
+  typesStage,
+  vitestStage,
+} from './typescript.ts';
 
 const minute = 60;
 
@@ -75,9 +82,17 @@ program
       ],
       logs,
     );
+    // The core's stages compute; the API server's tests mostly wait. The guests, which count time, come alone and last.
     const tested = await runLanes(
       [
-        [vitestStage('unit tests', 'unit', { timeoutSeconds: 10 * minute })],
+        [
+          vitestStage('unit tests', 'unit', { timeoutSeconds: 10 * minute }),
+          vitestStage('tests against the API server', 'cluster', {
+            needs: [prometheusToolsStage.name],
+            timeoutSeconds: 30 * minute,
+          }),
+          imageStage,
+        ],
         [clippyStage, rustUnitStage, simulationStage, smallScopeStage, drainCostStage],
       ],
       logs,
@@ -86,12 +101,8 @@ program
     const results = await runLanes(
       [
         [
-          vitestStage('tests against the API server', 'cluster', {
-            needs: [prometheusToolsStage.name],
-            timeoutSeconds: 30 * minute,
-          }),
           vitestStage('end to end in the lab', 'e2e', {
-            needs: [nativeBuildStage.name, prometheusToolsStage.name],
+            needs: [nativeBuildStage.name, prometheusToolsStage.name, imageStage.name],
             timeoutSeconds: 80 * minute,
           }),
         ],

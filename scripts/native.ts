@@ -10,10 +10,13 @@ import { ensureNativeToolchain, ensurePackages } from './toolchain.ts';
 const buildTimeoutSeconds = 2400;
 const testTimeoutSeconds = 3600;
 
-/** A cargo command on the native core. `--locked`: a lock file that does not fit is an error, not an edit. */
+/**
+ * A cargo command on the native core. `--locked`: a lock file that does not fit is an error, not an edit. It takes the
+ * processors that others leave: what runs beside it waits for things to happen, with limits on the wait.
+ */
 export function cargo(...args: string[]): string[] {
   const [command = '', ...rest] = args;
-  return ['cargo', command, '--manifest-path', 'native/Cargo.toml', ...rest];
+  return ['nice', 'cargo', command, '--manifest-path', 'native/Cargo.toml', ...rest];
 }
 
 /** The environment of every cargo command. */

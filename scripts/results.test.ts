@@ -35,11 +35,28 @@ describe('counting tests', () => {
       numPassedTests: 7,
       numFailedTests: 0,
       testResults: [
-        { status: 'failed', assertionResults: [] },
-        { status: 'passed', assertionResults: [{}] },
+        { name: '/clone/a.test.ts', startTime: 0, endTime: 0, status: 'failed', assertionResults: [] },
+        { name: '/clone/b.test.ts', startTime: 0, endTime: 0, status: 'passed', assertionResults: [{}] },
       ],
     });
     expect(tallyVitest(report, 1)).toEqual({ passed: 7, failed: 1 });
+  });
+
+  it('names the files of vitest that took long, the slowest first', () => {
+    const file = (name: string, seconds: number) => ({
+      name: `/clone/e2e/${name}`,
+      startTime: 1000,
+      endTime: 1000 + seconds * 1000,
+      status: 'passed',
+      assertionResults: [{}],
+    });
+    const testResults = [file('access.e2e.ts', 3), file('claims.e2e.ts', 70), file('restarts.e2e.ts', 214)];
+    expect(
+      tallyVitest(JSON.stringify({ numPassedTests: 3, numFailedTests: 0, testResults }), 0).slowest,
+    ).toEqual([
+      { name: 'restarts.e2e.ts', seconds: 214 },
+      { name: 'claims.e2e.ts', seconds: 70 },
+    ]);
   });
 
   it('counts a vitest run without a report as a failure, whatever its exit status', () => {

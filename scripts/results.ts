@@ -1,8 +1,22 @@
+import { basename } from 'node:path';
+
 /** What a stage did, in tests. A step that is no test suite counts as one test. */
 export interface Tally {
   passed: number;
   failed: number;
+  /** Where a long suite's time went. */
+  slowest?: readonly SlowFile[];
 }
+
+/** A file of tests that took long. */
+export interface SlowFile {
+  name: string;
+  /** Of its tests, without what it sets up for all of them. */
+  seconds: number;
+}
+
+/** Files that take longer are named one by one at the end of a run. */
+const SLOW_SECONDS = 20;
 
 /** The sum of several tallies. */
 export function addTallies(tallies: readonly Tally[]): Tally {
@@ -36,7 +50,14 @@ export function tallyLibtest(output: string, exitCode: number): Tally {
 interface VitestReport {
   numPassedTests: number;
   numFailedTests: number;
-  testResults: { status: string; assertionResults: unknown[] }[];
+  testResults: {
+    name: string;
+    status: string;
+    /** Milliseconds since the epoch. */
+    startTime: number;
+    endTime: number;
+    assertionResults: unknown[];
+  }[];
 }
 
 /**
@@ -50,10 +71,12 @@ export function tallyVitest(report: string | undefined, exitCode: number): Tally
   const brokenFiles = parsed.testResults.filter(
     (file) => file.status === 'failed' && file.assertionResults.length === 0,
   );
-  return withCrash(
-    { passed: parsed.numPassedTests, failed: parsed.numFailedTests + brokenFiles.length },
-    exitCode,
-  );
+  const slowest = parsed.testResults
+    .map(({ name, startTime, endTime }) => ({ name: basename(name), seconds: (endTime - startTime) / 1000 }))
+    .filter((file) => file.seconds > SLOW_SECONDS)
+    .sort((a, b) => b.seconds - a.seconds);
+  const tally = { passed: parsed.numPassedTests, failed: parsed.numFailedTests + brokenFiles.length };
+  return { ...withCrash(tally, exitCode), ...(slowest.length > 0 ? { slowest } : {}) };
 }
 
 function withCrash(tally: Tally, exitCode: number): Tally {

@@ -30,6 +30,13 @@ describe('a run of stages', () => {
     expect(printed.at(-1)).toBe('1 passed, 1 failed');
   });
 
+  it('says which files of a suite took long', async () => {
+    const slowest = [{ name: 'restarts.e2e.ts', seconds: 214.43 }];
+    const suite: Stage = { name: 'suite', run: async () => ({ passed: 3, failed: 0, slowest }) };
+    closeRun(await runLanes([[suite]], logs), logs);
+    expect(printed.join('\n')).toMatch(/suite +0\.0 s {2}3 passed\n +restarts\.e2e\.ts +214\.4 s/);
+  });
+
   it('is no success when nothing was tested', () => {
     expect(closeRun([], logs)).toBe(1);
   });

@@ -60,12 +60,19 @@ export async function runLanes(
 /** Prints where the time went and the closing line. Returns the exit status of the run. */
 export function closeRun(results: readonly StageResult[], logDirectory: string): number {
   const total = addTallies(results.map((result) => result.tally));
-  const width = Math.max(0, ...results.map((result) => result.name.length));
+  const names = results.flatMap(({ name, tally }) => [
+    name.length,
+    ...(tally.slowest ?? []).map((file) => file.name.length + 2),
+  ]);
+  const width = Math.max(0, ...names);
   console.log('');
+  const line = (name: string, seconds: number): string =>
+    `  ${name.padEnd(width)}  ${seconds.toFixed(1).padStart(7)} s`;
   for (const result of results) {
-    const { passed, failed } = result.tally;
+    const { passed, failed, slowest } = result.tally;
     const verdict = failed > 0 ? `${passed} passed, ${failed} FAILED` : `${passed} passed`;
-    console.log(`  ${result.name.padEnd(width)}  ${result.seconds.toFixed(1).padStart(7)} s  ${verdict}`);
+    console.log(`${line(result.name, result.seconds)}  ${verdict}`);
+    for (const file of slowest ?? []) console.log(line(`  ${file.name}`, file.seconds));
   }
   console.log(`\nlogs: ${logDirectory}`);
   console.log(`${total.passed} passed, ${total.failed} failed`);

@@ -31,6 +31,11 @@ export const prometheusToolsStage: Stage = {
   },
 };
 
+/** Builds the image that the tests in the lab use: they find it made. */
+export const imageStage = commandStage('image', [process.execPath, 'lab/cli.ts', 'image'], {
+  timeoutSeconds: 3600,
+});
+
 /** One project of vitest.config.ts; further arguments as vitest takes them. */
 export function vitestStage(
   name: string,
