@@ -2,6 +2,7 @@
 //!
 //! Modules, from pure to impure; nothing in the first four does I/O, reads a clock or spawns a thread.
 
+pub mod authentication;
 pub mod backend;
 pub mod controller;
 pub mod engine;

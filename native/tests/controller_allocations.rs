@@ -42,6 +42,7 @@ fn model() -> Arc<Model> {
         serial: "1".into(),
         model_number: "Weir".into(),
         access: Access::AnyHost,
+        authentication: Vec::new(),
         controller_ids: (1, 100),
         namespaces: vec![namespace],
     };

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::authentication::Requirement;
+use crate::authentication::exchange::KEY_UNUSABLE;
+use crate::nvme::authentication::AUTHENTICATION_REQUIRED;
 use crate::nvme::command::Command;
 use crate::nvme::completion::Completion;
 use crate::nvme::fabrics::{
@@ -15,6 +18,7 @@ use crate::nvme::status::{Status, StatusCode};
 use crate::subsystem::model::{Model, Paths};
 
 use super::async_event::AsyncEvents;
+use super::authentication::Authentication;
 use super::features::Settings;
 use super::identity::Identity;
 use super::keep_alive::{DISCOVERY_SILENCE, KeepAlive};
@@ -173,12 +177,27 @@ impl Controller {
             }
             Kind::Subsystem(Arc::clone(subsystem))
         };
+        let requirement = match &kind {
+            Kind::Subsystem(subsystem) => subsystem.requirement(&data.host_nqn),
+            Kind::Discovery => None,
+        };
+        let credentials = match requirement {
+            None => None,
+            Some(Requirement::Credentials(credentials)) => Some(Arc::clone(credentials)),
+            // Retryable: the key may be there the next time.
+            Some(Requirement::NoUsableKey) => {
+                let status = StatusCode::ConnectInvalidHost.retryable();
+                return Err(ConnectRefusal::new(connect.command_id, status, 0, KEY_UNUSABLE));
+            }
+        };
         let Some(controller_id) = controller_id else {
             return Err(ConnectRefusal::busy(connect));
         };
         let silence = matches!(kind, Kind::Discovery).then_some(DISCOVERY_SILENCE);
         let mut queues = Queues::default();
         queues.connect(0, connect.disables_flow_control());
+        let mut authentication = Authentication::new(credentials);
+        authentication.queue_connected(0);
         let controller = Self {
             model: Arc::clone(model),
             kind,
@@ -191,6 +210,7 @@ impl Controller {
             },
             registers: Registers::default(),
             queues,
+            authentication,
             keep_alive: KeepAlive::new(connect.keep_alive_timeout_ms, model.keep_alive_minimum_ms, silence, now),
             events: AsyncEvents::default(),
             settings: Settings::default(),
@@ -201,7 +221,7 @@ impl Controller {
             local_address: None,
             created: now,
         };
-        let completion = connected(connect, controller_id);
+        let completion = controller.connected(connect);
         Ok((controller, completion))
     }
 
@@ -247,17 +267,24 @@ impl Controller {
             return Err(ConnectRefusal::new(connect.command_id, status, 0, reason));
         }
         self.queues.connect(connect.queue_id, connect.disables_flow_control());
+        self.authentication.queue_connected(connect.queue_id);
         self.keep_alive.restart(now);
-        Ok(connected(connect, self.identity.controller_id))
+        Ok(self.connected(connect))
     }
-}
 
-/// Success: the controller id in bits 15:0; no authentication wanted (bits 17 and 18).
-fn connected(connect: &ConnectCommand, controller_id: u16) -> Completion {
-    Completion {
-        result: u64::from(controller_id),
-        status: Status::SUCCESS,
-        command_id: connect.command_id,
+    /// Success: the controller id in bits 15:0, and whether the queue has to authenticate. Bit 18, a secure channel, is
+    /// never set.
+    fn connected(&self, connect: &ConnectCommand) -> Completion {
+        let required = if self.authentication.is_required() {
+            AUTHENTICATION_REQUIRED
+        } else {
+            0
+        };
+        Completion {
+            result: u64::from(self.identity.controller_id) | required,
+            status: Status::SUCCESS,
+            command_id: connect.command_id,
+        }
     }
 }
 

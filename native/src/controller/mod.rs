@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod async_event;
+mod authentication;
 pub mod connect;
 mod discovery;
 mod features;
@@ -37,6 +38,7 @@ use crate::subsystem::difference::{ana_changed, changed_namespaces, discovery_ch
 use crate::subsystem::model::{Model, QueueLimits, Subsystem};
 
 use async_event::AsyncEvents;
+use authentication::{Authentication, is_authentication};
 use features::Settings;
 use identity::Identity;
 use keep_alive::KeepAlive;
@@ -59,7 +61,7 @@ enum Kind {
 pub enum Standing {
     /// It goes on.
     Stays,
-    /// Its subsystem is gone or its host no longer allowed: close all of its queues.
+    /// Its subsystem is gone, its host no longer allowed, or has to authenticate itself from now on: close all of its queues.
     NotAllowed,
 }
 
@@ -73,6 +75,7 @@ pub struct Controller {
     identity: Identity,
     registers: Registers,
     queues: Queues,
+    authentication: Authentication,
     keep_alive: KeepAlive,
     events: AsyncEvents,
     settings: Settings,
@@ -96,6 +99,8 @@ impl Controller {
         self.keep_alive.restart(now);
         let plan = if command.is_fused() || !command.uses_sgl() {
             Plan::fail(command, StatusCode::InvalidField.permanent())
+        } else if self.authentication.is_pending(queue_id) || is_authentication(command) {
+            self.begin_authentication(command)
         } else if queue_id == 0 {
             self.begin_admin(command, now)
         } else {
@@ -107,7 +112,9 @@ impl Controller {
     /// Goes on with a command whose plan was [`Plan::Receive`]: `data` is what the host sent, of exactly the length
     /// the plan named.
     pub fn received(&mut self, queue_id: u16, command: &Command, data: &[u8], now: Instant) -> Plan {
-        if queue_id == 0 {
+        if is_authentication(command) {
+            self.received_authentication(queue_id, command, data)
+        } else if queue_id == 0 {
             self.received_admin(command, data, now)
         } else {
             self.received_io(command, data)
@@ -116,8 +123,11 @@ impl Controller {
 
     /// Goes on with a command whose plan was [`Plan::Produce`]: fills `out`, of exactly the length the plan named.
     /// On a status other than success nothing of `out` is sent.
-    pub fn produce(&mut self, command: &Command, out: &mut [u8], now: Instant) -> Completion {
+    pub fn produce(&mut self, queue_id: u16, command: &Command, out: &mut [u8], now: Instant) -> Completion {
         out.fill(0);
+        if is_authentication(command) {
+            return self.produce_authentication(queue_id, command, out);
+        }
         self.produce_admin(command, out, now)
     }
 
@@ -130,6 +140,9 @@ impl Controller {
                     Some(new) if new.access.allows(&self.identity.host_nqn) => new,
                     _ => return Standing::NotAllowed,
                 };
+                if new.requirement(&self.identity.host_nqn).is_some() && !self.authentication.is_required() {
+                    return Standing::NotAllowed;
+                }
                 let old = std::mem::replace(subsystem, Arc::clone(new));
                 let changed = changed_namespaces(&old, new);
                 if !changed.is_empty() {
@@ -170,6 +183,7 @@ impl Controller {
     /// A queue of the association is gone.
     pub fn queue_closed(&mut self, queue_id: u16) {
         self.queues.close(queue_id);
+        self.authentication.queue_closed(queue_id);
     }
 
     /// I/O queues that must be closed because the controller was reset or shut down. Each is named once.
@@ -177,16 +191,20 @@ impl Controller {
         self.queues.take_to_close()
     }
 
-    /// When the keep-alive timer runs out; `None` when there is none, or while its clock stands still.
+    /// When the keep-alive timer runs out; `None` when there is none, or while its clock stands still, or before the
+    /// host has authenticated itself: that has a time limit of its own, and computing may take a host long.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        if self.authentication.is_pending(0) {
+            return None;
+        }
         self.keep_alive.deadline()
     }
 
     /// Whether the keep-alive timer has run out: the association ends.
     #[must_use]
     pub fn expired(&self, now: Instant) -> bool {
-        self.keep_alive.expired(now)
+        !self.authentication.is_pending(0) && self.keep_alive.expired(now)
     }
 
     /// The port is down: the host cannot reach us, the keep-alive clock stands still.

@@ -15,11 +15,11 @@ const _: () = assert!(
 pub struct QueueIds([u64; 3]);
 
 impl QueueIds {
-    fn insert(&mut self, queue_id: u16) {
+    pub(super) fn insert(&mut self, queue_id: u16) {
         self.0[usize::from(queue_id / 64)] |= 1 << (queue_id % 64);
     }
 
-    fn remove(&mut self, queue_id: u16) {
+    pub(super) fn remove(&mut self, queue_id: u16) {
         self.0[usize::from(queue_id / 64)] &= !(1 << (queue_id % 64));
     }
 

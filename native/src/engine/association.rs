@@ -20,6 +20,8 @@ pub struct Association {
     pub share: Handle,
     /// Queue pairs by queue id; the admin queue's is the first.
     pub queue_pairs: Vec<Option<Handle>>,
+    /// Its host is who it says it is, as far as it has to prove that; before, nobody hears of it.
+    pub admitted: bool,
     /// Fence its I/O may have to wait for; stale once that is down.
     pub fence: Option<Handle>,
 }

@@ -159,6 +159,8 @@ pub struct PollerCounters {
     pub doorbells: Counter,
     /// Associations ended because the host was silent too long.
     pub keep_alive_timeouts: Counter,
+    /// Hosts that could not prove who they are.
+    pub authentication_failures: Counter,
 }
 
 /// Figures are for statistics; in a poller shown whole they would hide all else.
@@ -182,6 +184,7 @@ impl Default for PollerCounters {
             send_work_requests: Counter::default(),
             doorbells: Counter::default(),
             keep_alive_timeouts: Counter::default(),
+            authentication_failures: Counter::default(),
         }
     }
 }

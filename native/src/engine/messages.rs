@@ -121,6 +121,8 @@ pub enum CloseReason {
     TransportError,
     /// The host broke the protocol.
     ProtocolError,
+    /// The host did not prove who it is.
+    AuthenticationFailed,
     /// The port drains (link down, device gone, address gone).
     PortDraining,
     /// The desired state no longer allows it (subsystem, host or listener removed).
@@ -274,7 +276,7 @@ pub enum PollerEvent {
         /// Queue pairs now, the admin queue's included.
         queue_pairs: u16,
     },
-    /// A Connect command was refused.
+    /// A Connect command was refused, or the authentication that followed it failed.
     ConnectRefused {
         /// NQN the host gave (may be hostile: at most 223 printable bytes are kept).
         host_nqn: String,
@@ -282,7 +284,7 @@ pub enum PollerEvent {
         subsystem_nqn: String,
         /// Host's address.
         source: SocketAddr,
-        /// CamelCase: `HostNotAllowed`, `UnknownSubsystem`, `InvalidParameter`, `Busy`, …
+        /// CamelCase: `HostNotAllowed`, `UnknownSubsystem`, `InvalidParameter`, `Busy`, `AuthenticationWrongResponse`, …
         reason: &'static str,
     },
     /// A queue pair that was taken down by itself did not give everything back in time: it is kept aside until it does.

@@ -52,6 +52,10 @@ pub struct QueuePair<P: Provider> {
     pub association: Option<Handle>,
     /// When a queue pair without a Connect is taken down.
     pub connect_deadline: Instant,
+    /// When it is taken down because it had to authenticate and did not; `None` once it did, or need not.
+    pub authentication_deadline: Option<Instant>,
+    /// That its authentication failed was reported.
+    pub authentication_reported: bool,
     /// Send-queue entries there are.
     pub send_credits_max: u32,
     /// Send-queue entries that are free. What is missing is posted and not reaped.
@@ -86,6 +90,8 @@ impl<P: Provider> QueuePair<P> {
             service: Service::Active,
             association: None,
             connect_deadline,
+            authentication_deadline: None,
+            authentication_reported: false,
             send_credits_max: new.send_work_requests_max,
             send_credits: new.send_work_requests_max,
             sends: RequestList::new(LinkKind::Wait),

@@ -81,6 +81,9 @@ struct OpenOptions {
     /// Where notes for the next process are kept.
     #[serde(default)]
     state_directory: Option<PathBuf>,
+    /// Where keys of hosts are, as kubelet mounts Secrets.
+    #[serde(default)]
+    secrets_directory: Option<PathBuf>,
 }
 
 fn default_event_ring_bytes() -> usize {
@@ -143,6 +146,7 @@ fn open(options: &[u8]) -> Result<Core, Failure> {
         exit: Arc::new(ExitProcess),
         recreation: directory.map(|directory| Box::new(ByNotes::new(directory, KernelLinks)) as _),
         reports: recreated.into_iter().flatten().map(recreation_report).collect(),
+        secrets_directory: options.secrets_directory,
     };
     Core::start(VerbsProvider::new(), HostBackend::new(), Box::new(links), options).map_err(system)
 }

@@ -1,6 +1,7 @@
 //! NVMe and NVMe-oF wire formats: pure parsing and encoding.
 
 pub mod async_event;
+pub mod authentication;
 pub mod bytes;
 pub mod command;
 pub mod completion;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use super::control_thread::{self, Command, Shared};
 use super::event_ring::{BufferTooSmall, EventRing};
 use super::fatal::{Fatal, ProcessExit};
 use super::poller_threads::PollerThreads;
+use super::secrets;
 use super::snapshot::Snapshot;
 use crate::backend::Backend;
 use crate::engine::control::events::Event;
@@ -39,6 +41,8 @@ pub struct CoreOptions {
     pub recreation: Option<Box<dyn Recreation>>,
     /// What there is to report from before the start: told with the first desired state.
     pub reports: Vec<Event>,
+    /// Where keys of hosts are: `<Secret's name>/<key's name>`.
+    pub secrets_directory: Option<PathBuf>,
 }
 
 /// Why a call is refused.
@@ -54,6 +58,7 @@ pub enum CoreError {
 pub struct Core {
     shared: Arc<Shared>,
     draining: AtomicBool,
+    secrets_directory: Option<PathBuf>,
     finished: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -107,6 +112,7 @@ impl Core {
         Ok(Self {
             shared,
             draining: AtomicBool::new(false),
+            secrets_directory: options.secrets_directory,
             finished,
             thread: Some(thread),
         })
@@ -117,14 +123,15 @@ impl Core {
         self.shared.bell.wake();
     }
 
-    /// Takes over a validated desired state; what becomes of it is told by events and statistics.
+    /// Takes over a validated desired state, with the keys that its hosts' Secrets have now; what becomes of it is told by events and statistics.
     ///
     /// # Errors
     /// When the core is draining.
-    pub fn apply(&self, desired: DesiredState) -> Result<(), CoreError> {
+    pub fn apply(&self, mut desired: DesiredState) -> Result<(), CoreError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(CoreError::Draining);
         }
+        secrets::load(&mut desired.spec, self.secrets_directory.as_deref());
         self.send(Command::Apply(Box::new(desired)));
         Ok(())
     }

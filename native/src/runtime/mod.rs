@@ -9,6 +9,7 @@ mod core;
 mod event_ring;
 mod fatal;
 mod poller_threads;
+mod secrets;
 mod snapshot;
 mod wait;
 

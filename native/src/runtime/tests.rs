@@ -31,6 +31,7 @@ fn options(exits: &Arc<Exits>) -> CoreOptions {
         exit: Arc::clone(exits) as _,
         recreation: None,
         reports: Vec::new(),
+        secrets_directory: None,
     }
 }
 

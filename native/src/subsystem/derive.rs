@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::authentication::LoadedKeys;
 use super::model::{Access, Listener, Namespace, QueueLimits, Subsystem};
 use super::spec::{AccessPolicy, AccessSpec, BackendSpec, ListenerSpec, NamespaceSpec, NodeSpec, SubsystemSpec};
+use crate::authentication::Requirement;
 use crate::backend::{BackingFacts, BackingId, BackingSpec};
 
 /// Name space of derived identifiers (UUID version 5); the schema of the API derives with the same one.
@@ -96,6 +98,7 @@ impl SubsystemSpec {
             serial: self.serial.clone().unwrap_or_else(|| derived_serial(&self.nqn)),
             model_number: self.model_number.clone(),
             access: self.access.to_access(),
+            authentication: self.access.requirements(),
             controller_ids: (self.controller_ids.first, self.controller_ids.last),
             namespaces,
         }
@@ -103,6 +106,20 @@ impl SubsystemSpec {
 }
 
 impl AccessSpec {
+    /// Hosts that must authenticate themselves. One whose keys were not loaded is refused.
+    fn requirements(&self) -> Vec<(String, Requirement)> {
+        let required = self.hosts.iter().filter_map(|host| {
+            let requirement = match &host.dhchap.as_ref()?.keys {
+                LoadedKeys::Loaded(credentials) => Requirement::Credentials(Arc::clone(credentials)),
+                LoadedKeys::NotLoaded | LoadedKeys::Unusable(_) => Requirement::NoUsableKey,
+            };
+            Some((host.nqn.clone(), requirement))
+        });
+        let mut required: Vec<_> = required.collect();
+        required.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        required
+    }
+
     fn to_access(&self) -> Access {
         match self.policy {
             AccessPolicy::AnyHost => Access::AnyHost,

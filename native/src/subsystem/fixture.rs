@@ -32,6 +32,7 @@ pub fn subsystem() -> Subsystem {
         serial: "SERIAL".into(),
         model_number: "Weir".into(),
         access: Access::AllowList(vec![HOST_NQN.into()]),
+        authentication: Vec::new(),
         controller_ids: (1, 100),
         namespaces: vec![namespace(1), namespace(2)],
     }

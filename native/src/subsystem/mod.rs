@@ -3,6 +3,7 @@
 //! [`spec`] is what arrives, [`validate`] what it must fulfil, [`derive`] what follows from it, [`model`] what is
 //! served, [`difference`] what a change means to one host.
 
+pub mod authentication;
 pub mod cidr;
 pub mod derive;
 pub mod difference;

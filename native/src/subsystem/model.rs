@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::authentication::Requirement;
 use crate::backend::BackingId;
 
 /// Everything that is served, at one moment.
@@ -81,6 +82,8 @@ pub struct Subsystem {
     pub model_number: String,
     /// Who may connect.
     pub access: Access,
+    /// Hosts that must authenticate themselves, by ascending NQN.
+    pub authentication: Vec<(String, Requirement)>,
     /// First and last controller id this node may give out (disjoint between the nodes of a shared subsystem).
     pub controller_ids: (u16, u16),
     /// Namespaces by ascending id.
@@ -146,6 +149,15 @@ impl Model {
 }
 
 impl Subsystem {
+    /// How this host must authenticate itself, if it must.
+    #[must_use]
+    pub fn requirement(&self, host_nqn: &str) -> Option<&Requirement> {
+        let found = self
+            .authentication
+            .binary_search_by(|(host, _)| host.as_str().cmp(host_nqn));
+        self.authentication.get(found.ok()?).map(|(_, requirement)| requirement)
+    }
+
     /// The namespace with this id.
     #[must_use]
     pub fn namespace(&self, id: u32) -> Option<&Namespace> {

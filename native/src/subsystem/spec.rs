@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::authentication::DhchapSpec;
 use super::cidr::Cidr;
 use super::integer::{integer, multiple};
 
@@ -188,6 +189,8 @@ pub enum AccessPolicy {
 pub struct HostSpec {
     /// Host NQN.
     pub nqn: String,
+    /// It must authenticate itself.
+    pub dhchap: Option<DhchapSpec>,
 }
 
 /// Controller ids that a node may give out, both ends included.

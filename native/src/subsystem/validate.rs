@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use super::authentication::SecretRefSpec;
 use super::spec::{
     AccessPolicy, AccessSpec, AddressFromSpec, BackendSpec, DesiredState, ListenerSpec, NamespaceSpec, NodeSpec,
     SubsystemSpec,
@@ -334,6 +335,9 @@ impl Problems {
         self.count(&hosts, access.hosts.len(), 0, HOSTS_MAX);
         for (index, host) in access.hosts.iter().enumerate() {
             self.qualified_name(&format!("{hosts}[{index}].nqn"), &host.nqn);
+            if let Some(dhchap) = &host.dhchap {
+                self.secret(&format!("{hosts}[{index}].dhchap.secretRef"), &dhchap.secret_ref);
+            }
         }
         let nqns = access.hosts.iter().map(|host| host.nqn.as_str());
         self.unique(&hosts, ".nqn", nqns, "is on the list already: remove it");
@@ -343,6 +347,15 @@ impl Problems {
             hosts,
             "has no effect with policy AnyHost: remove hosts, or set policy: AllowList",
         );
+    }
+
+    /// The name becomes a part of a path: it must not climb out of it.
+    fn secret(&mut self, field: &str, secret: &SecretRefSpec) {
+        let name = &secret.name;
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        let usable = (1..=253).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.');
+        let message = "must be the name of a Secret: 1 to 253 lower-case letters, digits, dashes and dots";
+        self.require(usable, format!("{field}.name"), message);
     }
 
     fn namespace(&mut self, field: &str, namespace: &NamespaceSpec) {

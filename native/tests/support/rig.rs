@@ -87,6 +87,7 @@ fn model<B: Backend>(backend: &B, backing: &B::Backing, address: SocketAddr) -> 
             serial: "1".to_owned(),
             model_number: "Weir".to_owned(),
             access: Access::AnyHost,
+            authentication: Vec::new(),
             controller_ids: (1, 65519),
             namespaces: vec![namespace],
         })],

@@ -290,6 +290,6 @@ fn an_identifier_that_disappeared_before_its_data_was_produced_is_answered() {
         };
         model.subsystems = vec![Arc::new(subsystem)];
     });
-    let completion = host.controller.produce(&command, &mut [0; 4096], host.now);
+    let completion = host.controller.produce(0, &command, &mut [0; 4096], host.now);
     assert_eq!(completion.status, INVALID_NAMESPACE);
 }

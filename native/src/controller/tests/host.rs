@@ -152,7 +152,7 @@ impl Host {
             Plan::Produce { length: planned } => {
                 assert_eq!(planned, length);
                 let mut out = vec![0xee; length as usize];
-                let completion = self.controller.produce(&command, &mut out, self.now);
+                let completion = self.controller.produce(0, &command, &mut out, self.now);
                 outcome(Plan::Complete(completion)).map(|completion| (completion.result, out))
             }
             plan => outcome(plan).map(|completion| (completion.result, Vec::new())),

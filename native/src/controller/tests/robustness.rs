@@ -57,7 +57,7 @@ fn carry_out(host: &mut Host, queue_id: u16, command: &Command, fill: u8) -> Res
             }
             Plan::Produce { length } => {
                 let mut out = vec![0; length as usize];
-                let completion = host.controller.produce(command, &mut out, host.now);
+                let completion = host.controller.produce(queue_id, command, &mut out, host.now);
                 prop_assert_eq!(completion.command_id, command.command_id());
             }
             Plan::Complete(completion) | Plan::CompleteAndClose(completion) => {

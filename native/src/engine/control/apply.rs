@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::drive::wanted_sizes;
+use super::events as control_events;
 use super::port::{Port, Reason};
 use super::{Control, Now, PollerHost};
 use crate::backend::Backend;
@@ -44,6 +45,15 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             }
         }
         let before = self.desired.replace(Arc::clone(&spec));
+        for problem in spec.key_problems() {
+            let event = control_events::Event::ApplyProblem {
+                generation: self.generation,
+                field: format!("access.hosts[{}].dhchap.secretRef", problem.host_nqn),
+                reason: "SecretWithoutKey",
+                message: problem.message.to_owned(),
+            };
+            self.journal.report(event, now);
+        }
         self.backings.apply(&spec, &mut self.journal, now);
         self.apply_listeners(before.as_deref(), &spec, now);
         self.pollers.want(usize::from(spec.polling.cores), spec.polling.mode);

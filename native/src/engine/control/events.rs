@@ -305,6 +305,7 @@ pub fn close_reason_name(reason: CloseReason) -> &'static str {
         CloseReason::AssociationEnded => "AssociationEnded",
         CloseReason::TransportError => "TransportError",
         CloseReason::ProtocolError => "ProtocolError",
+        CloseReason::AuthenticationFailed => "AuthenticationFailed",
         CloseReason::PortDraining => "PortDraining",
         CloseReason::NotAllowed => "NotAllowed",
         CloseReason::Shutdown => "Shutdown",

@@ -72,11 +72,20 @@ impl<P: Provider, B: Backend, H: PollerHost<P, B>> Control<P, B, H> {
             "operations": self.operations(),
             "errors": self.errors(),
             "keepAliveTimeouts": sum(|counters| &counters.keep_alive_timeouts),
-            "authenticationFailures": 0,
+            "authenticationFailures": sum(|counters| &counters.authentication_failures),
+            "authenticationProblems": self.authentication_problems(),
             "pollers": self.shown_pollers(),
             "verbsObjects": {"leaked": self.provider.leaked_objects()},
             "eventRingDropped": event_ring_dropped + self.journal.dropped() + sum(|counters| &counters.events_dropped),
         })
+    }
+
+    /// Hosts whose keys cannot be used: they are refused.
+    fn authentication_problems(&self) -> Vec<Value> {
+        let problems = self.desired.iter().flat_map(|spec| spec.key_problems());
+        problems
+            .map(|problem| json!({"subsystem": problem.subsystem, "hostNqn": problem.host_nqn, "message": problem.message}))
+            .collect()
     }
 
     fn listener(&self, port: &Port<P>) -> Value {

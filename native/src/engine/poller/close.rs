@@ -32,6 +32,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     pub(super) fn close_io_queue(&mut self, association: Handle, handle: Handle, reason: CloseReason) {
         let queue_id = self.queue_pairs[handle].queue_id;
         assert!(queue_id != 0, "an association does not go on without its admin queue");
+        self.report_unauthenticated(handle, association, reason);
         self.take_down(handle, reason);
         let found = &mut self.associations[association];
         found.controller.queue_closed(queue_id);
@@ -47,6 +48,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             CloseReason::HostDisconnected
             | CloseReason::TransportError
             | CloseReason::ProtocolError
+            | CloseReason::AuthenticationFailed
             | CloseReason::ConnectFailed
             | CloseReason::AssociationEnded => CloseReason::AssociationEnded,
             CloseReason::KeepAliveExpired
@@ -55,12 +57,17 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             | CloseReason::Shutdown => reason,
         };
         let queue_pairs = std::mem::take(&mut self.associations[association].queue_pairs);
+        if let Some(culprit) = culprit {
+            self.report_unauthenticated(culprit, association, reason);
+        }
         for queue_pair in queue_pairs.into_iter().flatten() {
             self.take_down(queue_pair, if Some(queue_pair) == culprit { reason } else { others });
         }
         let ended = self.associations.remove(association).expect("an association ends once");
-        self.outbox
-            .report(PollerEvent::HostDisconnected(ended.identity, reason), &self.counters);
+        if ended.admitted {
+            self.outbox
+                .report(PollerEvent::HostDisconnected(ended.identity, reason), &self.counters);
+        }
     }
 
     /// Puts a queue pair into the error state and drops what is not in the device's or the backend's hands.

@@ -1,5 +1,6 @@
 //! Connect commands: the birth of associations, and queues that join them.
 
+use crate::authentication::exchange::KEY_UNUSABLE;
 use crate::backend::Backend;
 use crate::controller::Controller;
 use crate::controller::connect::{ConnectRefusal, parse_data};
@@ -84,25 +85,43 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             listener: self.shares[share].resources.listener.clone(),
             discovery: controller.is_discovery(),
         };
+        let authenticates = controller.authentication_pending(0);
+        let association = self.associations.insert(Association {
+            controller,
+            identity,
+            share,
+            queue_pairs: vec![Some(owner)],
+            admitted: false,
+            fence: None,
+        });
+        self.queue_pairs[owner].association = Some(association);
+        self.set_flow_control(owner, connect);
+        if authenticates {
+            self.expect_authentication(owner, association);
+        } else {
+            self.admit(association);
+        }
+        Ok(completion)
+    }
+
+    /// The host is who it says it is, or need not prove it: from now on it counts, and its earlier writes are waited for.
+    pub(super) fn admit(&mut self, association: Handle) {
+        if self.associations[association].admitted {
+            return;
+        }
+        let identity = self.associations[association].identity.clone();
         self.fence_earlier_writes(&identity.host_nqn, &identity.subsystem_nqn);
         if !identity.discovery {
             self.ask_other_pollers(&identity.host_nqn, &identity.subsystem_nqn);
         }
         let fence = self.fences.find(&identity.host_nqn, &identity.subsystem_nqn);
-        if let Some(deadline) = controller.deadline() {
+        let found = &mut self.associations[association];
+        found.admitted = true;
+        found.fence = fence;
+        if let Some(deadline) = found.controller.deadline() {
             self.schedule(deadline);
         }
-        let association = self.associations.insert(Association {
-            controller,
-            identity: identity.clone(),
-            share,
-            queue_pairs: vec![Some(owner)],
-            fence,
-        });
-        self.queue_pairs[owner].association = Some(association);
-        self.set_flow_control(owner, connect);
         self.outbox.report(PollerEvent::HostConnected(identity), &self.counters);
-        Ok(completion)
     }
 
     fn connect_io(
@@ -133,6 +152,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         found.queue_pairs[queue_id] = Some(owner);
         self.queue_pairs[owner].association = Some(association);
         self.set_flow_control(owner, connect);
+        self.expect_authentication(owner, association);
         self.report_queues(association);
         Ok(completion)
     }
@@ -165,6 +185,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
     }
 
     fn report_refusal(&mut self, handle: Handle, data: Option<&ConnectData>, refusal: &ConnectRefusal) {
+        if refusal.reason == KEY_UNUSABLE {
+            self.counters.authentication_failures.increment();
+        }
         let name = |nqn: Option<&String>| nqn.cloned().unwrap_or_default();
         let event = PollerEvent::ConnectRefused {
             host_nqn: name(data.map(|data| &data.host_nqn)),

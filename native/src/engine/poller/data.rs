@@ -117,6 +117,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         let data = host_data(&mut shares[request.share], request);
         let controller = &mut associations[association].controller;
         let plan = controller.received(queue_pair.queue_id, &command, data, now);
+        if command.is_fabrics() {
+            self.after_authentication_command(handle);
+        }
         self.carry_out(handle, plan);
     }
 
@@ -140,8 +143,13 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             Some(buffer) => share.bytes(buffer, length),
             None => &mut [],
         };
-        let completion = associations[association].controller.produce(&command, out, now);
+        let queue_id = queue_pairs[request.queue_pair].queue_id;
+        let controller = &mut associations[association].controller;
+        let completion = controller.produce(queue_id, &command, out, now);
         request.sends_data = completion.status.is_success() && request.buffers[0].is_some();
+        if command.is_fabrics() {
+            self.after_authentication_command(handle);
+        }
         self.respond(handle, completion);
         self.send_association_events(association);
     }

@@ -39,6 +39,7 @@ use crate::engine::table::Table;
 use crate::provider::{Provider, ProviderError};
 use crate::subsystem::model::Model;
 
+mod authentication;
 mod capsule;
 mod close;
 mod completions;

@@ -57,7 +57,7 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         worked
     }
 
-    /// Queue pairs whose host never sent a Connect command.
+    /// Queue pairs whose host never sent a Connect command, or did not authenticate itself.
     fn expire_unconnected(&mut self) -> bool {
         let mut worked = false;
         for slot in self.queue_pairs.slots() {
@@ -65,12 +65,14 @@ impl<P: Provider, B: Backend> Poller<P, B> {
                 continue;
             };
             let queue_pair = &self.queue_pairs[handle];
-            if !queue_pair.is_active() || queue_pair.association.is_some() {
-                continue;
-            }
-            let deadline = queue_pair.connect_deadline;
+            let (deadline, reason) = match (queue_pair.association, queue_pair.authentication_deadline) {
+                _ if !queue_pair.is_active() => continue,
+                (None, _) => (queue_pair.connect_deadline, CloseReason::ProtocolError),
+                (Some(_), Some(deadline)) => (deadline, CloseReason::AuthenticationFailed),
+                (Some(_), None) => continue,
+            };
             if self.now >= deadline {
-                self.take_down(handle, CloseReason::ProtocolError);
+                self.close_queue_pair(handle, reason);
                 worked = true;
             } else {
                 self.schedule(deadline);

@@ -79,6 +79,7 @@ pub fn model(revision: u64, access: Access, namespaces: &[u32]) -> Arc<Model> {
             serial: "S1".to_owned(),
             model_number: "Weir".to_owned(),
             access,
+            authentication: Vec::new(),
             controller_ids: (1, 100),
             namespaces: namespaces.iter().copied().map(namespace).collect(),
         })],

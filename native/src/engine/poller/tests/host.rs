@@ -23,9 +23,10 @@ pub struct HostQueue {
 pub struct TestHost {
     pub sim: SimHost,
     pub nqn: String,
+    pub subsystem: String,
     pub admin: HostQueue,
     pub controller_id: u16,
-    next_command_id: Cell<u16>,
+    pub next_command_id: Cell<u16>,
 }
 
 pub fn keyed(region: HostRegion) -> DataPointer {
@@ -77,6 +78,7 @@ impl TestHost {
         let mut host = Self {
             sim,
             nqn: nqn.to_owned(),
+            subsystem: SUBSYSTEM.to_owned(),
             admin,
             controller_id: 0,
             next_command_id: Cell::new(0),
@@ -145,7 +147,7 @@ impl TestHost {
         ConnectData {
             host_id: [7; 16],
             controller_id,
-            subsystem_nqn: SUBSYSTEM.to_owned(),
+            subsystem_nqn: self.subsystem.clone(),
             host_nqn: self.nqn.clone(),
         }
         .encode()

@@ -1,6 +1,7 @@
 //! The poller against the simulated provider and a backend that can be held back. No clock, no thread: a test moves
 //! the time and steps the world.
 
+mod authentication;
 mod backend;
 mod bench;
 mod host;
