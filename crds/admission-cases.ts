@@ -35,6 +35,9 @@ const claim = (change: object = {}, scope = 'Shared') => ({
 const file = (path: string) => namespace({ backend: { file: { path, size: '1Gi' } } });
 const network = (change: object) => ({ network: change });
 const secondary = { 'k8s.v1.cni.cncf.io/networks': 'storage-net' };
+const dhchap = (change: object) => ({
+  access: { hosts: [{ nqn: 'nqn.2026-11.a:b', dhchap: { secretRef: { name: 'host-a' }, ...change } }] },
+});
 const toleration = (change: object) => ({ tolerations: [change] });
 const term = (change: object) => ({
   affinity: {
@@ -350,6 +353,22 @@ export const TARGET_CASES: readonly AdmissionCase[] = [
   {
     name: 'a host on the list',
     change: { access: { hosts: [{ nqn: `nqn.2014-08.org.nvmexpress:uuid:${uuid}` }] } },
+  },
+  {
+    name: 'a host that has to authenticate',
+    change: dhchap({}),
+  },
+  {
+    name: 'authentication in every detail',
+    change: dhchap({ hash: 'SHA512', dhGroup: 'FFDHE8192', bidirectional: true }),
+  },
+  { name: 'no Diffie-Hellman group', change: dhchap({ dhGroup: 'None' }) },
+  { name: 'an unknown hash', change: dhchap({ hash: 'MD5' }), refusedWith: 'hash' },
+  { name: 'an unknown group', change: dhchap({ dhGroup: 'MODP2048' }), refusedWith: 'dhGroup' },
+  {
+    name: 'a Secret by a path',
+    change: dhchap({ secretRef: { name: '../host-a' } }),
+    refusedWith: 'secretRef.name',
   },
   {
     name: 'hosts beside AnyHost',

@@ -186,12 +186,13 @@ const counter = (description: string) => z.int().min(0).default(0).describe(desc
  * `status.specRevision`, and one that reports none knows the first: the operator leaves out what is newer. A dataplane
  * refuses a spec with a field that it does not know, and serves on as it was.
  */
-export const SPEC_REVISION = 2;
+export const SPEC_REVISION = 3;
 
 /** Fields that came after the first revision, by their paths, and with which they came. */
 export const SPEC_FIELD_REVISIONS = {
   paths: 2,
   'subsystems[].namespaces[].backend.blockDevice.expectedSizeBytes': 2,
+  'subsystems[].access.hosts[].dhchap': 3,
 } as const satisfies Record<string, number>;
 
 /** Where the paths through a node stand. */

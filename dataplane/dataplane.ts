@@ -53,6 +53,13 @@ export class Dataplane {
     return true;
   }
 
+  /** Has the core take up what changed beside the desired state: the keys of hosts. */
+  reapply(): void {
+    if (this.#desired !== undefined && !this.#leaving) {
+      this.#core.apply(this.#desired.generation, this.#desired.spec);
+    }
+  }
+
   /** Counts a changed desired state that could not be used. */
   countReloadFailure(): void {
     this.#metrics.countReloadFailure();

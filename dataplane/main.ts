@@ -19,7 +19,7 @@ const code = await run({
   argv: process.argv.slice(2),
   environment: process.env,
   rootDirectory: dirname(dirname(fileURLToPath(import.meta.url))),
-  openCore: (libraryPath, nodeName, stateDirectory) => NativeCore.open(libraryPath, nodeName, stateDirectory),
+  openCore: (libraryPath, nodeName, directories) => NativeCore.open(libraryPath, nodeName, directories),
   print: (text) => process.stderr.write(text),
   createLogger,
   onStopSignal: (listener) => {

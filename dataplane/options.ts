@@ -29,6 +29,8 @@ export interface Options {
   logLevel: LogLevel;
   /** Where the core leaves notes for the next process; without, no device is made anew. */
   stateDirectory: string | undefined;
+  /** Directories of the names of Secrets, with keys of hosts; without, hosts that must authenticate are refused. */
+  secretsDirectory: string | undefined;
   /** Overrides `link.drainTimeoutSeconds` of the desired state when the process leaves. */
   drainTimeoutSeconds: number | undefined;
 }
@@ -92,6 +94,10 @@ export function parseOptions(
       'outlives the process; needed for link.recreateSoftDevice: the next start finds there what to do',
     )
     .option(
+      '--secrets-directory <directory>',
+      "keys of hosts (access.hosts[].dhchap): NAME/hostKey and NAME/controllerKey for each Secret's name; followed live",
+    )
+    .option(
       '--drain-timeout-seconds <seconds>',
       'longest wait for in-flight I/O when leaving (default: link.drainTimeoutSeconds of the desired state)',
       drainTimeout,
@@ -110,6 +116,7 @@ export function parseOptions(
       coreLibrary: flags.coreLibrary,
       logLevel: flags.logLevel,
       stateDirectory: flags.stateDirectory,
+      secretsDirectory: flags.secretsDirectory,
       drainTimeoutSeconds: flags.drainTimeoutSeconds,
     };
   } catch (error) {
@@ -128,6 +135,7 @@ interface Flags {
   coreLibrary: string;
   logLevel: LogLevel;
   stateDirectory?: string;
+  secretsDirectory?: string;
   drainTimeoutSeconds?: number;
 }
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { TlsFilesError } from '../operator/observability/endpoint-server.ts';
 import type { ScrapeAccess } from '../operator/observability/scrape-access.ts';
 import { ClusterUnavailableError } from './cluster/cluster-unavailable-error.ts';
-import type { Core } from './core/core.ts';
+import type { Core, CoreDirectories } from './core/core.ts';
 import { CoreError } from './core/errors.ts';
 import { Dataplane } from './dataplane.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -15,6 +15,7 @@ import { exitFarewell, signalFarewell } from './farewell.ts';
 import { MetricsAddressError, startHttpServer } from './http-server.ts';
 import type { createLogger } from './logging.ts';
 import { type Options, parseOptions, type SourceOptions, UsageError } from './options.ts';
+import { type SecretsWatch, watchSecrets } from './secrets.ts';
 import type { Source } from './source.ts';
 import { ConfigFileError } from './standalone/config-file.ts';
 import { fileSource } from './standalone/file-source.ts';
@@ -25,7 +26,7 @@ export interface Surroundings {
   environment: Readonly<Record<string, string | undefined>>;
   /** Where Weir is installed. */
   rootDirectory: string;
-  openCore(libraryPath: string, nodeName: string, stateDirectory: string | undefined): Core;
+  openCore(libraryPath: string, nodeName: string, directories: CoreDirectories): Core;
   /** Text for the person at the terminal. */
   print(text: string): void;
   createLogger: typeof createLogger;
@@ -94,12 +95,17 @@ async function serve(
   const source = await openSource(options.source, version);
   const { identity } = source;
   const logger = surroundings.createLogger(options.logLevel, identity);
-  const core = surroundings.openCore(options.coreLibrary, identity.node, options.stateDirectory);
+  const { stateDirectory, secretsDirectory } = options;
+  const core = surroundings.openCore(options.coreLibrary, identity.node, {
+    stateDirectory,
+    secretsDirectory,
+  });
   const coreExit = Promise.withResolvers<CoreExit>();
   core.onEvent(({ known }) => {
     if (known?.type === 'fatal') coreExit.resolve(known);
   });
   let server: Server | TlsServer | undefined;
+  let secrets: SecretsWatch | undefined;
   try {
     const dataplane = new Dataplane(core, logger, identity, version);
     server = await startHttpServer(
@@ -113,6 +119,7 @@ async function serve(
     );
     surroundings.onListening?.(server);
     const followed = source.start(dataplane, core, logger);
+    if (secretsDirectory !== undefined) secrets = watchSecrets(secretsDirectory, dataplane, logger);
     logger.info({ version, metricsAddress: options.metricsAddress }, 'serving');
 
     const end = await Promise.race([stopped, coreExit.promise]);
@@ -129,6 +136,7 @@ async function serve(
     await atMost(followed.finish(signalFarewell(signal, result)), stopFarewellMilliseconds);
     return exitCodes.ok;
   } finally {
+    secrets?.close();
     core.close();
     server?.close();
     server?.closeAllConnections();

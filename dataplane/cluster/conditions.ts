@@ -61,10 +61,13 @@ const unknown: Verdict = {
 export function judgeConditions({ stats, refusal, node }: ConditionInput): Record<ConditionType, Verdict> {
   const accepted: Verdict =
     refusal === undefined
-      ? allRight(stats.namespaces.filter(servesFormerState).map(aboutNamespace), {
-          reason: 'Accepted',
-          message: 'the desired state is served as far as can be',
-        })
+      ? allRight(
+          [
+            ...stats.namespaces.filter(servesFormerState).map(aboutNamespace),
+            ...stats.authenticationProblems.map(aboutKey),
+          ],
+          { reason: 'Accepted', message: 'the desired state is served as far as can be' },
+        )
       : { status: 'False', ...refusal };
   if (stats.generation === 0) {
     return {
@@ -187,6 +190,11 @@ function aboutShortage({ name, reason, message }: ListenerStats, node: string): 
 /** A namespace that is served as it was, because what is asked for now was refused (to shrink it, for one). */
 function servesFormerState({ state, reason }: NamespaceStats): boolean {
   return state === 'Ready' && reason !== '' && reason !== 'Grown';
+}
+
+/** A host that has to authenticate, and whose key is not there. The others are served. */
+function aboutKey({ hostNqn, message }: CoreStats['authenticationProblems'][number]): Fault {
+  return { reason: 'SecretWithoutKey', message: `host ${hostNqn}: ${message}` };
 }
 
 function aboutNamespace({ nsid, subsystem, state, reason, message }: NamespaceStats): Fault {

@@ -2,6 +2,14 @@ import type { NvmeofTargetNodeSpec } from '../../crds/nvmeof-target-node.ts';
 import type { CoreEvent } from './events.ts';
 import type { CoreStats } from './stats.ts';
 
+/** Directories that a core works with. */
+export interface CoreDirectories {
+  /** Where it leaves notes for the next process. */
+  readonly stateDirectory?: string | undefined;
+  /** Where the keys of hosts are. */
+  readonly secretsDirectory?: string | undefined;
+}
+
 /** The native core as the rest of the dataplane sees it. Every call returns at once. */
 export interface Core {
   /**

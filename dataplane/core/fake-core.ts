@@ -130,6 +130,7 @@ export function sampleStats(changes: Partial<CoreStats> = {}): CoreStats {
     errors: { InvalidField: 0 },
     keepAliveTimeouts: 0,
     authenticationFailures: 0,
+    authenticationProblems: [],
     pollers: [{ index: 0, busyRatio: 0, polls: 0, sleeps: 0, sendWorkRequests: 0, doorbells: 0 }],
     verbsObjects: { leaked: 0 },
     eventRingDropped: 0,

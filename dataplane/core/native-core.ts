@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import type { NvmeofTargetNodeSpec } from '../../crds/nvmeof-target-node.ts';
-import type { Core } from './core.ts';
+import type { Core, CoreDirectories } from './core.ts';
 import { CoreError, coreError } from './errors.ts';
 import { type CoreEvent, parseEventLine } from './events.ts';
 import { type CoreLibrary, duplicateDescriptor, loadCoreLibrary } from './library.ts';
@@ -52,9 +52,9 @@ export class NativeCore implements Core {
    *
    * @throws {CoreError}
    */
-  static open(libraryPath: string, nodeName: string, stateDirectory?: string): NativeCore {
+  static open(libraryPath: string, nodeName: string, directories: CoreDirectories = {}): NativeCore {
     const library = loadCoreLibrary(libraryPath);
-    const options = Buffer.from(JSON.stringify({ nodeName, eventRingBytes, stateDirectory }));
+    const options = Buffer.from(JSON.stringify({ nodeName, eventRingBytes, ...directories }));
     const error = errorBuffer();
     const handle: [unknown] = [null];
     const code = library.open(options, options.length, handle, error, error.length);

@@ -110,6 +110,10 @@ export const coreStatsSchema = z.object({
   errors: z.record(z.string(), count),
   keepAliveTimeouts: count,
   authenticationFailures: count,
+  /** Hosts that are refused because their keys cannot be used; absent from cores that know no authentication. */
+  authenticationProblems: z
+    .array(z.object({ subsystem: z.string(), hostNqn: z.string(), message: z.string() }))
+    .default([]),
   pollers: z.array(
     z.object({
       index: count,

@@ -647,6 +647,12 @@ describe('the admission policy, against whoever has stolen the token of the oper
     ],
     ['a claim', mount({ persistentVolumeClaim: { claimName: 'data' } })],
     ['the Secret of metrics', mount({ secret: { secretName: 'tls' } })],
+    [
+      'the keys of a host',
+      mount({
+        secret: { secretName: 'host-a', optional: true, items: [{ key: 'hostKey', path: 'hostKey' }] },
+      }),
+    ],
   ])('permits %s', async (_, change) => {
     await run(change);
   });
@@ -731,6 +737,16 @@ describe('the admission policy, against whoever has stolen the token of the oper
       'none that give devices',
     ],
     [
+      'other keys of a Secret',
+      () => run(mount({ secret: { secretName: 'admin', items: [{ key: 'token', path: 'hostKey' }] } })),
+      'of Secrets only hostKey and controllerKey',
+    ],
+    [
+      'all keys of a Secret',
+      () => run(mount({ secret: { secretName: 'admin', items: [] } })),
+      'of Secrets only hostKey and controllerKey',
+    ],
+    [
       "somebody else's account",
       () => run((pod) => Object.assign(pod, { serviceAccountName: 'weir-target-slow' })),
       'the account of its own target',
@@ -756,12 +772,12 @@ describe('the admission policy, against whoever has stolen the token of the oper
     [
       'a Secret as files',
       () => run(mount({ secret: { secretName: 'other' } })),
-      'no Secrets but that of metrics.tls',
+      'of Secrets only hostKey and controllerKey, and that of metrics.tls',
     ],
     [
       'a token as a file',
       () => run(mount({ projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } })),
-      'no Secrets but that of metrics.tls',
+      'of Secrets only hostKey and controllerKey, and that of metrics.tls',
     ],
     [
       'the root of the node',

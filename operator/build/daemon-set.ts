@@ -1,5 +1,6 @@
 /** The pods of a target: one on each selected node. */
 import { createHash } from 'node:crypto';
+import { DHCHAP_SECRET_KEYS, dhchapSecrets } from '../../crds/access.ts';
 import { GROUP } from '../../crds/api-group.ts';
 import { isOnHostNetwork } from '../../crds/network.ts';
 import type { NvmeofTargetSpec } from '../../crds/nvmeof-target.ts';
@@ -83,6 +84,21 @@ function securityContext(spec: NvmeofTargetSpec, settings: DataplaneSettings) {
 const METRICS_TLS_DIRECTORY = '/etc/weir/metrics-tls';
 const METRICS_TLS_VOLUME = 'metrics-tls';
 
+/** Where Secrets with keys of hosts are mounted, each in a directory of its name. */
+const SECRETS_DIRECTORY = '/etc/weir/secrets';
+
+/** Volumes with the keys of hosts. A Secret that is missing keeps no pod from starting: only its hosts are refused. */
+function secretVolumes(spec: NvmeofTargetSpec) {
+  return dhchapSecrets(spec.access).map((secretName, index) => {
+    const name = `dhchap-${index}`;
+    const items = DHCHAP_SECRET_KEYS.map((key) => ({ key, path: key }));
+    return {
+      volume: { name, secret: { secretName, items, optional: true, defaultMode: 0o400 } },
+      mount: { name, mountPath: `${SECRETS_DIRECTORY}/${secretName}`, readOnly: true },
+    };
+  });
+}
+
 /** What protects the endpoints; nothing is added while nothing does, so that no pod is replaced for it. */
 function endpointArgs(settings: DataplaneSettings): string[] {
   return [
@@ -131,6 +147,7 @@ function container(
       ...['--log-level', settings.logLevel],
       ...endpointArgs(settings),
       ...(recreatesSoftDevice(spec) ? ['--state-directory', STATE_DIRECTORY] : []),
+      ...(dhchapSecrets(spec.access).length === 0 ? [] : ['--secrets-directory', SECRETS_DIRECTORY]),
     ],
     // The name of the dataplane's own object follows from these two: see targetNodeName in crds/object-names.ts.
     env: [
@@ -154,6 +171,7 @@ function container(
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ mount }) => mount),
       ...claims.flatMap(({ mount }) => mount ?? []),
       ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, mountPath: STATE_DIRECTORY }] : []),
+      ...secretVolumes(spec).map(({ mount }) => mount),
       ...(settings.metricsTlsSecret === undefined
         ? []
         : [{ name: METRICS_TLS_VOLUME, mountPath: METRICS_TLS_DIRECTORY, readOnly: true }]),
@@ -187,6 +205,7 @@ function podSpec(target: TargetIdentity, spec: NvmeofTargetSpec, settings: Datap
       ...hostMounts(spec.namespaces, settings.deviceAccess).map(({ volume }) => volume),
       ...claimVolumes(spec.namespaces).map(({ volume }) => volume),
       ...(recreatesSoftDevice(spec) ? [{ name: STATE_VOLUME, emptyDir: { sizeLimit: '1Mi' } }] : []),
+      ...secretVolumes(spec).map(({ volume }) => volume),
       ...(settings.metricsTlsSecret === undefined
         ? []
         : [{ name: METRICS_TLS_VOLUME, secret: { secretName: settings.metricsTlsSecret } }]),

@@ -77,6 +77,23 @@ function knowsExpectedSizes(node: StoredTargetNode | undefined): boolean {
   return startTime === undefined || specRevision >= needed;
 }
 
+/** Whether the dataplane of a node makes hosts authenticate; one that has not reported yet is of this release. */
+function authenticatesHosts(node: StoredTargetNode | undefined): boolean {
+  const { startTime, specRevision = 1 } = node?.status ?? {};
+  return (
+    startTime === undefined || specRevision >= SPEC_FIELD_REVISIONS['subsystems[].access.hosts[].dhchap']
+  );
+}
+
+/**
+ * What a dataplane that knows no authentication may serve: hosts that have to prove who they are stay away from it until
+ * its pod is replaced.
+ */
+function withoutAuthentication(spec: NvmeofTargetSpec): NvmeofTargetSpec {
+  const hosts = spec.access.hosts.filter(({ dhchap }) => dhchap === undefined);
+  return { ...spec, access: { ...spec.access, hosts } };
+}
+
 /** Writes and deletes children. */
 export class Children {
   readonly #api: Api;
@@ -109,7 +126,7 @@ export class Children {
       const current = liveByName.get(targetNodeName(identity.name, node));
       const object = buildTargetNode(
         identity,
-        spec,
+        authenticatesHosts(current) ? spec : withoutAuthentication(spec),
         nqn,
         node,
         ids.get(node) ?? ALL_CONTROLLER_IDS,
