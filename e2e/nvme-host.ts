@@ -88,7 +88,11 @@ export class NvmeHost {
   }
 
   /** Connects; the promise fails with what nvme-cli said. Flap-friendly times: keep-alive 5 s, reconnect 1 s. */
-  async connect(target: TargetAddress, nqn: string, options: { ioQueues?: number } = {}): Promise<void> {
+  async connect(
+    target: TargetAddress,
+    nqn: string,
+    options: { ioQueues?: number; hostKey?: string; controllerKey?: string } = {},
+  ): Promise<void> {
     await this.#run([
       'nvme',
       'connect',
@@ -98,6 +102,8 @@ export class NvmeHost {
       '--reconnect-delay=1',
       '--ctrl-loss-tmo=600',
       `--nr-io-queues=${options.ioQueues ?? 2}`,
+      ...(options.hostKey === undefined ? [] : [`--dhchap-secret=${options.hostKey}`]),
+      ...(options.controllerKey === undefined ? [] : [`--dhchap-ctrl-secret=${options.controllerKey}`]),
     ]);
   }
 
