@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { watchFile } from '../operator/system/watch-file.ts';
+import { type FileWatch, watchFile } from '../operator/system/watch-file.ts';
 import type { Dataplane } from './dataplane.ts';
 
 /** Follows the keys of hosts until it is closed. */
@@ -11,13 +11,23 @@ export interface SecretsWatch {
 }
 
 /**
- * Has the core read the keys anew whenever something changes in the directories that are there now: a Secret that is
- * mounted later comes with a new pod. The core compares; nothing changes for those whose key is the same.
+ * Has the core read the keys anew whenever something changes in the directory or in one of its directories. The core
+ * compares; nothing changes for hosts whose key is the same.
  *
  * @param directory has a directory for each Secret.
  */
 export function watchSecrets(directory: string, dataplane: Dataplane, logger: Logger): SecretsWatch {
-  const changed = (): void => {
+  const watches = new Map<string, FileWatch>();
+  const follow = (watched: string): void => {
+    // The directory of the file is what is watched: kubelet swaps links in it.
+    if (!watches.has(watched)) watches.set(watched, watchFile(join(watched, 'hostKey'), changed));
+  };
+  const followAll = (): void => {
+    follow(directory);
+    for (const name of secretsIn(directory, logger)) follow(join(directory, name));
+  };
+  function changed(): void {
+    followAll();
     try {
       dataplane.reapply();
       logger.info({ directory }, 'the keys of hosts were read anew');
@@ -25,14 +35,11 @@ export function watchSecrets(directory: string, dataplane: Dataplane, logger: Lo
       const message = error instanceof Error ? error.message : String(error);
       logger.error({ directory }, `the keys of hosts were not read anew: ${message}`);
     }
-  };
-  // The directory of a file is what is watched: kubelet swaps links in it.
-  const watches = secretsIn(directory, logger).map((name) =>
-    watchFile(join(directory, name, 'hostKey'), changed),
-  );
+  }
+  followAll();
   return {
     close: () => {
-      for (const watch of watches) watch.close();
+      for (const watch of watches.values()) watch.close();
     },
   };
 }

@@ -124,6 +124,18 @@ describe('the status of a node', () => {
     expect(condition(grown, 'Accepted')?.status).toBe('True');
   });
 
+  it('says of which host the key is missing, while the others are served', () => {
+    const message = 'Secret host-a is not there, or without the key hostKey';
+    const problem = { subsystem: 'nqn.2026-11.dev.weir:fast', hostNqn: 'nqn.2026-11.a:b', message };
+    const built = status({ authenticationProblems: [problem] });
+    expect(condition(built, 'Accepted')).toMatchObject({
+      status: 'False',
+      reason: 'SecretWithoutKey',
+      message: `host nqn.2026-11.a:b: ${message}`,
+    });
+    expect(condition(built, 'Ready')?.status).toBe('True');
+  });
+
   it('keeps the time of a condition until its status changes', () => {
     const first = status({});
     const later = new Date('2026-11-23T10:05:00.000Z');

@@ -268,6 +268,28 @@ describe("a dataplane's pod", () => {
       expect(probe.httpGet.scheme).toBe('HTTPS');
   });
 
+  it('has the two keys of each Secret that its hosts authenticate with, mounted read-only, and starts without them', () => {
+    expect(template().spec.containers[0].args).not.toContain('--secrets-directory');
+    const host = (name: string, secret: string) => ({
+      nqn: `nqn.2026-11.a:${name}`,
+      dhchap: { secretRef: { name: secret } },
+    });
+    const hosts = [host('a', 'host-b'), host('b', 'host-a'), host('c', 'host-b'), { nqn: 'nqn.2026-11.a:d' }];
+    const { containers, volumes } = template({ access: { hosts } }).spec;
+    const [{ args, volumeMounts }] = containers;
+    const directory = args[args.indexOf('--secrets-directory') + 1];
+    const mounted = volumes.flatMap((volume) => ('secret' in volume ? [volume] : []));
+    const keys = ['hostKey', 'controllerKey'].map((key) => ({ key, path: key }));
+    expect(mounted).toMatchObject([
+      { secret: { secretName: 'host-a', items: keys, optional: true } },
+      { secret: { secretName: 'host-b', items: keys, optional: true } },
+    ]);
+    for (const [index, secret] of ['host-a', 'host-b'].entries()) {
+      const mount = { name: mounted[index]?.name, mountPath: `${directory}/${secret}`, readOnly: true };
+      expect(volumeMounts).toContainEqual(mount);
+    }
+  });
+
   const hash = (change: object = {}) => template(change).metadata.annotations[TEMPLATE_HASH_ANNOTATION];
   it('is not replaced for what the dataplane takes up live', () => {
     const namespaces = [{ nsid: 9, backend: { file: { path: '/var/lib/weir/other.img', size: '2Gi' } } }];
