@@ -1,0 +1,27 @@
+/** Writing to an API server whose CRD is of an older release, as after `helm rollback`: it knows fewer fields. */
+import { ApiError } from './api-error.ts';
+
+/** Server-side apply refuses the whole object and names each such field, for example `.status.listeners[name="a"].outages`. */
+const UNDECLARED = /^\s*\.(\S+): field not declared in schema\s*$/gm;
+
+/** Keys of a list's item, as the API server writes them. */
+const ITEM = /\[[^\]]*\]/g;
+
+/** Paths of the fields that the API server does not know, without the items of lists; empty for any other error. */
+export function undeclaredFields(error: unknown): readonly string[] {
+  if (!(error instanceof ApiError)) return [];
+  return [...error.detail.matchAll(UNDECLARED)].map(([, path = '']) => path.replaceAll(ITEM, ''));
+}
+
+function without(value: unknown, path: readonly string[]): unknown {
+  if (Array.isArray(value)) return value.map((item) => without(item, path));
+  const [name, ...rest] = path;
+  if (typeof value !== 'object' || value === null || name === undefined || !(name in value)) return value;
+  const { [name]: child, ...others } = value as Record<string, unknown>;
+  return rest.length === 0 ? others : { ...others, [name]: without(child, rest) };
+}
+
+/** The object without these fields, in every item of the lists on the way. */
+export function withoutFields<T extends object>(object: T, paths: readonly string[]): T {
+  return paths.reduce<unknown>((left, path) => without(left, path.split('.')), object) as T;
+}
