@@ -34,11 +34,16 @@ pub struct Receives {
 }
 
 impl Receives {
-    /// Cuts a registered piece into receives, idle at first.
-    pub fn add<P: Provider>(&mut self, provider: &P, piece: &BufferRegion<P>) {
-        let mut slots = Vec::with_capacity(piece.buffer_count as usize);
-        RegisteredSlot::cut(provider, piece, &mut slots);
-        self.idle.reserve(self.receives.len() + slots.len());
+    /// Cuts registered pieces into receives, idle at first.
+    pub fn add<P: Provider>(&mut self, provider: &P, pieces: &[BufferRegion<P>]) {
+        let more: usize = pieces.iter().map(|piece| piece.buffer_count as usize).sum();
+        // At once: grown piece by piece they would be copied again and again, at every link-up.
+        self.receives.reserve(more);
+        self.idle.reserve(self.receives.len() + more - self.idle.len());
+        let mut slots = Vec::with_capacity(more);
+        for piece in pieces {
+            RegisteredSlot::cut(provider, piece, &mut slots);
+        }
         for memory in slots {
             self.idle
                 .push(u32::try_from(self.receives.len()).expect("few receives"));

@@ -190,9 +190,7 @@ impl<P: Provider> Share<P> {
             }
         }
         let mut receives = Receives::default();
-        for piece in &resources.receive_regions {
-            receives.add(provider, piece);
-        }
+        receives.add(provider, &resources.receive_regions);
         let waiting_list = || RequestList::new(LinkKind::Wait);
         let mut share = Self {
             service: PortService::Serving,
@@ -221,6 +219,7 @@ impl<P: Provider> Share<P> {
     fn cut_response_slots(&mut self) {
         let wanted = self.resources.sizing.request_count as usize;
         let slot_bytes = u32::try_from(COMPLETION_BYTES).expect("16");
+        self.response_slots.reserve(wanted);
         while self.response_slots.len() < wanted {
             let Some(buffer) = self.take_buffer(BufferClass::Small, true) else {
                 break;
@@ -256,9 +255,7 @@ impl<P: Provider> Share<P> {
         for piece in &large {
             added += self.pools[BufferClass::Large as usize].add(provider, piece);
         }
-        for piece in &receive {
-            self.receives.add(provider, piece);
-        }
+        self.receives.add(provider, &receive);
         for backlog in &mut self.backlog {
             backlog.reserve(self.receives.len() - backlog.len());
         }

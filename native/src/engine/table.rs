@@ -45,6 +45,7 @@ impl<T> Table<T> {
     pub fn reserve(&mut self, additional: usize) {
         let wanted = self.len() + additional;
         self.free.reserve(wanted.saturating_sub(self.free.len()));
+        self.slots.reserve(wanted.saturating_sub(self.slots.len()));
         while self.slots.len() < wanted {
             let slot = slot_number(self.slots.len());
             self.slots.push(Slot {
