@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fioArguments, parseFioReport } from './fio.ts';
+import { type FioRun, fioArguments, parseFioReport, whileRunning } from './fio.ts';
 
 const direction = (ios: number, iops: number) => ({
   iops,
@@ -59,5 +59,26 @@ describe('fioArguments', () => {
     } as const;
     expect(fioArguments(job)).toContain('--verify=crc32c');
     expect(fioArguments({ ...job, mode: 'randread' })).not.toContain('--verify=crc32c');
+  });
+});
+
+describe('whileRunning', () => {
+  const run = (result: FioRun['result']): FioRun => ({
+    result,
+    stop: () => result,
+    kill: () => Promise.resolve(),
+  });
+  const goesOn = run(new Promise<never>(() => undefined));
+
+  it('gives what the work gave while all runs go on', async () => {
+    await expect(whileRunning([goesOn], async () => 7)).resolves.toBe(7);
+  });
+
+  it('throws with what fio printed as soon as one of them ends', async () => {
+    const ended = run(Promise.resolve(parseFioReport('', 'fio: no memory', 1)));
+    await expect(whileRunning([goesOn, ended], () => new Promise(() => undefined))).rejects.toThrow(
+      'fio 2 of 2 ended before its time: {"ok":false',
+    );
+    await expect(whileRunning([ended], () => new Promise(() => undefined))).rejects.toThrow('fio: no memory');
   });
 });

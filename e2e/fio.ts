@@ -25,6 +25,8 @@ export interface FioResult {
   /** Mean completion latency, microseconds, over reads or writes, whichever the job does. */
   readonly meanLatencyMicroseconds: number;
   readonly p99LatencyMicroseconds: number;
+  /** What fio printed, where it printed no report. */
+  readonly printed?: string;
 }
 
 const directionSchema = z.object({
@@ -96,7 +98,7 @@ export function parseFioReport(stdout: string, stderr: string, exitCode: number)
     p99LatencyMicroseconds: 0,
   };
   const start = stdout.indexOf('{');
-  if (start < 0) return failed;
+  if (start < 0) return { ...failed, printed: `exit code ${exitCode}: ${stdout}${stderr}`.trim() };
   let report: z.infer<typeof reportSchema>;
   try {
     report = reportSchema.parse(JSON.parse(stdout.slice(start)));
@@ -152,4 +154,19 @@ export function startFio(shell: GuestShell, guest: string, job: FioJob): FioRun 
     },
     kill: () => running.kill(),
   };
+}
+
+/**
+ * Does something while runs go on. Throws at once, with what fio left behind, when one of them ends meanwhile: waiting for
+ * its I/O would say nothing but that there was none.
+ */
+export async function whileRunning<Result>(
+  runs: readonly FioRun[],
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const ended = runs.map(async (run, index): Promise<never> => {
+    const result = await run.result;
+    throw new Error(`fio ${index + 1} of ${runs.length} ended before its time: ${JSON.stringify(result)}`);
+  });
+  return Promise.race([work(), ...ended]);
 }

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { DemoReport } from './demo-report.ts';
 import type { ExampleTarget } from './example-target.ts';
-import { type FioRun, startFio } from './fio.ts';
+import { type FioRun, startFio, whileRunning } from './fio.ts';
 import type { GuestShell } from './guest-shell.ts';
 import { connectInFlightAt, HostLog } from './host-log.ts';
 import { IoRateSampler } from './io-rate.ts';
@@ -90,7 +90,7 @@ export async function flapUnderIo(
   const runs = namespaces.map((namespace) => startVerify(path, namespace, runtimeSeconds));
   const log = new HostLog(path.shell, path.host.guest, runtimeSeconds + 300);
   try {
-    await waitForFlow(samplers, FLOW_BETWEEN_FLAPS);
+    await whileRunning(runs, () => waitForFlow(samplers, FLOW_BETWEEN_FLAPS));
     for (let flap = 1; flap <= path.flaps; flap += 1) {
       const { upAtMs, ...result } = await flapLink(path.setLink, samplers, path.downSeconds);
       steps.note(`outage ${flap} of ${path.flaps}: I/O again ${result.stallAfterUpMs} ms after link-up`);
