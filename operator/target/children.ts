@@ -70,19 +70,10 @@ function controllerIds(desired: DesiredChildren, live: LiveChildren): ReadonlyMa
   return assignControllerIds(nodes, existing);
 }
 
-/** Whether the dataplane of a node knows `expectedSizeBytes`; one that has not reported yet is of this release. */
-function knowsExpectedSizes(node: StoredTargetNode | undefined): boolean {
+/** Whether the dataplane of a node knows a field of its spec; one that has not reported yet is of this release. */
+function knowsField(node: StoredTargetNode | undefined, field: keyof typeof SPEC_FIELD_REVISIONS): boolean {
   const { startTime, specRevision = 1 } = node?.status ?? {};
-  const needed = SPEC_FIELD_REVISIONS['subsystems[].namespaces[].backend.blockDevice.expectedSizeBytes'];
-  return startTime === undefined || specRevision >= needed;
-}
-
-/** Whether the dataplane of a node makes hosts authenticate; one that has not reported yet is of this release. */
-function authenticatesHosts(node: StoredTargetNode | undefined): boolean {
-  const { startTime, specRevision = 1 } = node?.status ?? {};
-  return (
-    startTime === undefined || specRevision >= SPEC_FIELD_REVISIONS['subsystems[].access.hosts[].dhchap']
-  );
+  return startTime === undefined || specRevision >= SPEC_FIELD_REVISIONS[field];
 }
 
 /**
@@ -126,11 +117,13 @@ export class Children {
       const current = liveByName.get(targetNodeName(identity.name, node));
       const object = buildTargetNode(
         identity,
-        authenticatesHosts(current) ? spec : withoutAuthentication(spec),
+        knowsField(current, 'subsystems[].access.hosts[].dhchap') ? spec : withoutAuthentication(spec),
         nqn,
         node,
         ids.get(node) ?? ALL_CONTROLLER_IDS,
-        knowsExpectedSizes(current) ? desired.claimCapacities : new Map(),
+        knowsField(current, 'subsystems[].namespaces[].backend.blockDevice.expectedSizeBytes')
+          ? desired.claimCapacities
+          : new Map(),
       );
       await this.#applier.apply(RESOURCES.targetNodes, object, { current });
     });
