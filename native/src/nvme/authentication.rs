@@ -161,23 +161,16 @@ impl<'a> HostMessage<'a> {
     /// The message as a host sends it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let message = |bytes: &mut Vec<u8>, kind, id, transaction| {
-            bytes[0] = kind;
-            bytes[1] = id;
-            put_u16(bytes, 4, transaction);
-        };
         match *self {
             Self::Negotiate(negotiate) => {
-                let mut bytes = vec![0; 8];
-                message(&mut bytes, COMMON, NEGOTIATE, negotiate.transaction);
+                let mut bytes = begin(COMMON, NEGOTIATE, negotiate.transaction, 8);
                 bytes[6] = negotiate.secure_channel;
                 bytes[7] = (negotiate.descriptors.len() / DESCRIPTOR_BYTES) as u8;
                 bytes.extend_from_slice(negotiate.descriptors);
                 bytes
             }
             Self::Reply(reply) => {
-                let mut bytes = vec![0; HEADER_BYTES];
-                message(&mut bytes, DHCHAP, REPLY, reply.transaction);
+                let mut bytes = begin(DHCHAP, REPLY, reply.transaction, HEADER_BYTES);
                 let length = reply.response.len();
                 bytes[6] = length as u8;
                 bytes[8] = u8::from(reply.challenge.is_some());
@@ -193,23 +186,30 @@ impl<'a> HostMessage<'a> {
                 bytes.extend_from_slice(reply.public);
                 bytes
             }
-            Self::Success2 { transaction } => {
-                let mut bytes = vec![0; HEADER_BYTES];
-                message(&mut bytes, DHCHAP, SUCCESS2, transaction);
-                bytes
-            }
+            Self::Success2 { transaction } => begin(DHCHAP, SUCCESS2, transaction, HEADER_BYTES),
             Self::Failure2 {
                 transaction,
                 explanation,
-            } => {
-                let mut bytes = vec![0; MESSAGE_BYTES_MIN as usize];
-                message(&mut bytes, DHCHAP, FAILURE2, transaction);
-                bytes[6] = 1;
-                bytes[7] = explanation;
-                bytes
-            }
+            } => failure(FAILURE2, transaction, explanation),
         }
     }
+}
+
+/// A message of this type and transaction, with nothing else in it yet.
+fn begin(kind: u8, id: u8, transaction: u16, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    bytes[0] = kind;
+    bytes[1] = id;
+    put_u16(&mut bytes, 4, transaction);
+    bytes
+}
+
+/// Either side's failure: reason code 1 with this explanation.
+fn failure(id: u8, transaction: u16, explanation: u8) -> Vec<u8> {
+    let mut bytes = begin(DHCHAP, id, transaction, MESSAGE_BYTES_MIN as usize);
+    bytes[6] = 1;
+    bytes[7] = explanation;
+    bytes
 }
 
 /// Descriptors of a negotiation: one offer of DH-HMAC-CHAP with these identifiers, at most 30 of each.
@@ -285,10 +285,7 @@ impl<'a> ControllerMessage<'a> {
                 challenge,
                 public,
             } => {
-                let mut bytes = vec![0; HEADER_BYTES];
-                bytes[0] = DHCHAP;
-                bytes[1] = CHALLENGE;
-                put_u16(&mut bytes, 4, transaction);
+                let mut bytes = begin(DHCHAP, CHALLENGE, transaction, HEADER_BYTES);
                 bytes[6] = challenge.len() as u8;
                 bytes[8] = hash;
                 bytes[9] = group;
@@ -303,10 +300,7 @@ impl<'a> ControllerMessage<'a> {
                 hash_bytes,
                 response,
             } => {
-                let mut bytes = vec![0; HEADER_BYTES];
-                bytes[0] = DHCHAP;
-                bytes[1] = SUCCESS1;
-                put_u16(&mut bytes, 4, transaction);
+                let mut bytes = begin(DHCHAP, SUCCESS1, transaction, HEADER_BYTES);
                 bytes[6] = hash_bytes;
                 bytes[8] = u8::from(response.is_some());
                 bytes.extend_from_slice(response.unwrap_or_default());
@@ -315,15 +309,7 @@ impl<'a> ControllerMessage<'a> {
             Self::Failure1 {
                 transaction,
                 explanation,
-            } => {
-                let mut bytes = vec![0; MESSAGE_BYTES_MIN as usize];
-                bytes[0] = DHCHAP;
-                bytes[1] = FAILURE1;
-                put_u16(&mut bytes, 4, transaction);
-                bytes[6] = 1;
-                bytes[7] = explanation;
-                bytes
-            }
+            } => failure(FAILURE1, transaction, explanation),
         }
     }
 
