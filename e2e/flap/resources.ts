@@ -7,9 +7,10 @@ import type { ResourceCounts } from './report.ts';
 const KINDS = ['qp', 'mr', 'cq', 'pd', 'cm_id'] as const;
 
 // Prints, one a line: open descriptors but for established TCP connections (to the API server, from probes: these come
-// and go by themselves), resident KiB, anonymous KiB of them, thread ids; then one JSON list for each kind, which begins a line. Objects carry
-// the id of the thread that made them, so all threads of the process are asked for. Without a process the first four
-// are empty. As few programs as can be: it runs after every flap of a thousand, on an emulated processor.
+// and go by themselves), resident KiB, anonymous KiB of them, thread ids; then one JSON list for each kind, which begins
+// a line. Objects carry the id of the thread that made them, so all threads of the process are asked for. Without a
+// process the first four are empty. As few programs as can be: it runs after every flap of a thousand, on an emulated
+// processor.
 const SCRIPT = `
 if [ -n "$1" ] && cd "/proc/$1/task" 2>/dev/null; then
   ls -l ../fd | awk '
