@@ -2,6 +2,7 @@
 export type LabErrorCode =
   | 'CommandFailed'
   | 'GuestFailed'
+  | 'GuestPanicked'
   | 'GuestUnreachable'
   | 'LockTimedOut'
   | 'MissingTool'

@@ -84,6 +84,11 @@ const NODE_READY_TIMEOUT_SECONDS = 240;
 const COPY_TIMEOUT_SECONDS = 900;
 /** Name of the guest whose QEMU holds the RDMA network's hub: the first to start. */
 const HUB_GUEST = 'node-a';
+/**
+ * Under emulation a guest's kernel dies now and then while it patches itself (`Oops: int3`): QEMU's threads do not
+ * see changed code as the processors' manuals promise it. Nothing has been lost when that happens in a boot.
+ */
+const BOOT_ATTEMPTS = 3;
 
 /**
  * A cluster with RDMA on one machine. An object of this class is only a handle: the lab itself outlives the
@@ -354,37 +359,49 @@ export class Lab {
       chooseAccelerator(disk.kernel, ramDisk),
     );
     const network = join(this.directory, 'network');
-    mkdirSync(network, { recursive: true, mode: 0o700 });
-    await progress.step(
-      `boot ${guests.map((guest) => guest.plan.name).join(', ')} (${accelerator.name})`,
-      async () => {
-        for (const guest of guests) {
-          const isHub = guest.plan.name === HUB_GUEST;
-          const line = lineSocket(network, guest.plan.number);
-          if (!isHub) {
-            await waitFor(() => existsSync(line), {
-              what: `the hub of the RDMA network`,
-              timeoutSeconds: 20,
-            });
-          }
-          const joins = apiServer !== undefined && guest.plan.role === 'node' && !guest.running;
-          if (joins) {
-            const directory = guest.clusterFiles;
-            await writeNodeFiles({ directory, plan: guest.plan, apiServer, progress });
-          }
-          const parts: GuestParts = {
-            ...(joins ? { environment: nodeEnvironment(apiServer) } : {}),
-            disk,
-            initialRamDisk: ramDisk,
-            accelerator,
-            agent,
-            rdmaNetwork: isHub ? hubArguments(network) : lineArguments(network, guest.plan.number),
-          };
-          await guest.start(parts);
+    const boot = async (): Promise<void> => {
+      if (!this.guest(HUB_GUEST).running) {
+        // Sockets of a hub that is gone would be taken for those of the next.
+        rmSync(network, { recursive: true, force: true });
+      }
+      mkdirSync(network, { recursive: true, mode: 0o700 });
+      for (const guest of guests) {
+        const isHub = guest.plan.name === HUB_GUEST;
+        const line = lineSocket(network, guest.plan.number);
+        if (!isHub) {
+          await waitFor(() => existsSync(line), {
+            what: `the hub of the RDMA network`,
+            timeoutSeconds: 20,
+          });
         }
-        await Promise.all(guests.map((guest) => guest.ready()));
-      },
-    );
+        const joins = apiServer !== undefined && guest.plan.role === 'node' && !guest.running;
+        if (joins) {
+          const directory = guest.clusterFiles;
+          await writeNodeFiles({ directory, plan: guest.plan, apiServer, progress });
+        }
+        const parts: GuestParts = {
+          ...(joins ? { environment: nodeEnvironment(apiServer) } : {}),
+          disk,
+          initialRamDisk: ramDisk,
+          accelerator,
+          agent,
+          rdmaNetwork: isHub ? hubArguments(network) : lineArguments(network, guest.plan.number),
+        };
+        await guest.start(parts);
+      }
+      await Promise.all(guests.map((guest) => guest.ready()));
+    };
+    const names = guests.map((guest) => guest.plan.name).join(', ');
+    for (let attempt = 1; ; attempt += 1) {
+      const started = guests.filter((guest) => !guest.running);
+      try {
+        return await progress.step(`boot ${names} (${accelerator.name})`, boot);
+      } catch (error) {
+        const panicked = error instanceof LabError && error.code === 'GuestPanicked';
+        if (!panicked || attempt === BOOT_ATTEMPTS) throw error;
+        await Promise.all(started.map((guest) => guest.stop()));
+      }
+    }
   }
 
   /**

@@ -20,6 +20,7 @@ import { freePorts } from '../system/ports.ts';
 import { waitFor } from '../system/wait.ts';
 import type { Accelerator } from './accelerator.ts';
 import { type AgentAddress, GuestProcess, type GuestResult, runInGuest } from './agent-client.ts';
+import { kernelPanic } from './kernel-panic.ts';
 import type { GuestPlan } from './plan.ts';
 import { qmp } from './qmp.ts';
 
@@ -93,18 +94,22 @@ export class Guest {
     startDaemon({
       name: 'qemu',
       directory: this.directory,
-      log: join(this.directory, 'qemu.log'),
+      log: this.#qemuLog,
       // QEMU puts the throw-away layer over the root disk here.
       env: { TMPDIR: this.directory },
       argv: ['qemu-system-x86_64', ...this.#arguments(parts, port ?? 0)],
     });
   }
 
-  /** Waits until everything that the guest's role needs runs in it. */
+  /**
+   * Waits until everything that the guest's role needs runs in it.
+   *
+   * @throws LabError `GuestPanicked` if its kernel died, `ProcessEnded` if QEMU ended otherwise, `TimedOut`.
+   */
   async ready(): Promise<void> {
     await waitFor(
       async () => {
-        requireDaemon(this.directory, 'qemu', join(this.directory, 'qemu.log'));
+        this.#requireAlive();
         try {
           const result = await runInGuest(this.address, ['test', '-e', '/run/ready'], { timeoutSeconds: 5 });
           return result.exitCode === 0;
@@ -174,6 +179,23 @@ export class Guest {
     }
   }
 
+  get #qemuLog(): string {
+    return join(this.directory, 'qemu.log');
+  }
+
+  /** QEMU ends when the guest's kernel panics: its console says then why, QEMU itself nothing. */
+  #requireAlive(): void {
+    if (!this.running && existsSync(this.consoleLog)) {
+      const panic = kernelPanic(readFileSync(this.consoleLog, 'utf8'));
+      if (panic !== undefined) {
+        throw new LabError('GuestPanicked', `the kernel of ${this.plan.name} died: ${panic}`, {
+          log: this.consoleLog,
+        });
+      }
+    }
+    requireDaemon(this.directory, 'qemu', this.#qemuLog);
+  }
+
   get #qmpSocket(): string {
     return join(this.directory, 'qmp.sock');
   }
@@ -191,7 +213,9 @@ export class Guest {
     writeFileSync(join(this.share, 'machine-id'), `${this.plan.hostId.replaceAll('-', '')}\n`);
     writeFileSync(join(this.share, 'guest.env'), environmentOf(this.plan, parts.environment ?? {}));
     writeFileSync(join(this.directory, 'agent-port'), port);
+    // What earlier guests of this name said would be taken for the cause, if this one ends.
     rmSync(this.consoleLog, { force: true });
+    rmSync(this.#qemuLog, { force: true });
     if (this.plan.role === 'node') {
       await createNodeDisk(join(this.directory, 'data.img'));
     }
