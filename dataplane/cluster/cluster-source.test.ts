@@ -5,6 +5,7 @@ import {
   nvmeofTargetNodeStatusSchema,
   SPEC_REVISION,
 } from '../../crds/nvmeof-target-node.ts';
+import { ApiError } from '../../operator/kubernetes/api-error.ts';
 import { CoreError } from '../core/errors.ts';
 import { FakeCore, sampleListener, sampleStats } from '../core/fake-core.ts';
 import { Dataplane } from '../dataplane.ts';
@@ -50,6 +51,80 @@ function setUp() {
   const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(2500);
   return { api, core, source: followed, put, statuses, status, condition, settle };
 }
+
+/** Refuses these fields of the status, in the words of an API server whose CRD does not have them. */
+function olderCrd(...undeclared: readonly { readonly path: string; readonly field: RegExp }[]) {
+  return ({ path, body }: Write): Error | undefined => {
+    if (path !== statusPath) return undefined;
+    const errors = undeclared
+      .filter(({ field }) => field.test(JSON.stringify(body)))
+      .map(({ path: refused }) => `${refused}: field not declared in schema`);
+    if (errors.length === 0) return undefined;
+    // One error follows on the same line, several are listed below it.
+    const list = errors.length === 1 ? errors[0] : ['errors:', ...errors.map((one) => `  ${one}`)].join('\n');
+    const message = `failed to create typed patch object (storage/fast-node-a; weir.dev/v1alpha1, Kind=NvmeofTargetNode): ${list}`;
+    return new ApiError('PATCH', 500, JSON.stringify({ message }));
+  };
+}
+
+const REVISION = { path: '.status.specRevision', field: /"specRevision"/ };
+const PHASE_OF_LISTENER = { path: '.status.listeners[name="storage"].phase', field: /"phase"/ };
+
+describe('weir-dataplane of a release later than the CRD', () => {
+  it.each([
+    ['one field', [REVISION]],
+    ['several fields, also of items', [REVISION, PHASE_OF_LISTENER]],
+  ])('tells all but %s that the CRD does not have, now and after', async (_, undeclared) => {
+    const { api, core, put, status, condition, settle } = setUp();
+    api.refusalOf = olderCrd(...undeclared);
+    put(3);
+    await settle();
+    expect(condition('Ready')).toMatchObject({ status: 'True' });
+    expect(status()).not.toHaveProperty('specRevision');
+    const [listener] = status().listeners ?? [];
+    expect(listener).toMatchObject({ name: 'storage' });
+    expect(listener !== undefined && 'phase' in listener).toBe(!undeclared.includes(PHASE_OF_LISTENER));
+    core.snapshot = sampleStats({ generation: 4 });
+    put(4);
+    await settle();
+    expect(status().observedGeneration).toBe(4);
+  });
+
+  it('tells all again once the CRD has them', async () => {
+    const { api, core, put, status, settle } = setUp();
+    api.refusalOf = olderCrd(REVISION);
+    put(3);
+    await settle();
+    expect(status()).toMatchObject({ observedGeneration: 3 });
+    expect(status().specRevision).toBeUndefined();
+    api.refusalOf = () => undefined;
+    core.snapshot = sampleStats({ generation: 4 });
+    put(4);
+    await settle();
+    expect(status().specRevision).toBe(SPEC_REVISION);
+  });
+
+  it('says its last word to the older CRD too', async () => {
+    const { api, put, source, condition, settle } = setUp();
+    api.refusalOf = olderCrd(PHASE_OF_LISTENER);
+    put(3);
+    await settle();
+    source.stop();
+    await source.finish({ reason: 'Stopped', message: 'the dataplane was stopped (SIGTERM) and left' });
+    expect(condition('Ready')).toMatchObject({ status: 'Unknown', reason: 'Stopped' });
+  });
+
+  it('is not told less when it is refused for another reason, but tried again later', async () => {
+    const { api, put, statuses, status, settle } = setUp();
+    api.failure = new ApiError('PATCH', 500, JSON.stringify({ message: 'etcdserver: request timed out' }));
+    put(3);
+    await settle();
+    expect(statuses()).toEqual([]);
+    api.failure = undefined;
+    await settle();
+    expect(status().specRevision).toBe(SPEC_REVISION);
+  });
+});
 
 describe('weir-dataplane in a cluster', () => {
   it('reads its own NvmeofTargetNode and no other', async () => {

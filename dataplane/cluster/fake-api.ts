@@ -15,6 +15,8 @@ export class FakeApi implements Api {
   readonly listQueries: Query[] = [];
   /** Thrown by every write while it is set. */
   failure: Error | undefined;
+  /** Thrown by a write that this says it of, e.g. one with fields that the CRD does not have. */
+  refusalOf: (write: Write) => Error | undefined = () => undefined;
   #items: unknown[] = [];
   #version = 1;
   /** Everything that happened, with the version that it led to. */
@@ -80,7 +82,8 @@ export class FakeApi implements Api {
   }
 
   #write(write: Write): Promise<unknown> {
-    if (this.failure !== undefined) return Promise.reject(this.failure);
+    const failure = this.failure ?? this.refusalOf(write);
+    if (failure !== undefined) return Promise.reject(failure);
     this.writes.push(write);
     return Promise.resolve(write.body);
   }

@@ -21,6 +21,18 @@ describe('fields that an older CRD does not have', () => {
     });
   });
 
+  it('are read from a refusal of one field too, which is all on one line', () => {
+    const message =
+      'failed to create typed patch object (storage/fast-a; weir.dev/v1alpha1, Kind=NvmeofTargetNode): .status.specRevision: field not declared in schema';
+    expect(undeclaredFields(refusal(message))).toEqual(['status.specRevision']);
+  });
+
+  it('are told from the keys of items, whatever is in those', () => {
+    const key = String.raw`[hostNQN="nqn.x:a] b\".c: d",nsid=1]`;
+    const message = `(a/b): .status.hosts${key}.secure: field not declared in schema`;
+    expect(undeclaredFields(refusal(message))).toEqual(['status.hosts.secure']);
+  });
+
   it('are none where something else is wrong', () => {
     expect(undeclaredFields(refusal('etcdserver: request timed out'))).toEqual([]);
     expect(undeclaredFields(new Error('.status.a: field not declared in schema'))).toEqual([]);

@@ -1,11 +1,17 @@
 /** Writing to an API server whose CRD is of an older release, as after `helm rollback`: it knows fewer fields. */
 import { ApiError } from './api-error.ts';
 
-/** Server-side apply refuses the whole object and names each such field, for example `.status.listeners[name="a"].outages`. */
-const UNDECLARED = /^\s*\.(\S+): field not declared in schema\s*$/gm;
+/** Keys of a list's item, as the API server writes them: `[name="a",nsid=1]`, the text quoted as in Go; or an index. */
+const ITEM = /\[(?:"(?:[^"\\]|\\.)*"|[^\]"])*\]/g;
 
-/** Keys of a list's item, as the API server writes them. */
-const ITEM = /\[[^\]]*\]/g;
+/**
+ * Server-side apply refuses the whole object and names each such field, for example
+ * `.status.listeners[name="a"].outages`: several of them in lines of their own, one alone at the end of the line.
+ */
+const UNDECLARED = new RegExp(
+  String.raw`(?<=^|\s)\.((?:[^\s[:]|${ITEM.source})+): field not declared in schema$`,
+  'gm',
+);
 
 /** Paths of the fields that the API server does not know, without the items of lists; empty for any other error. */
 export function undeclaredFields(error: unknown): readonly string[] {
