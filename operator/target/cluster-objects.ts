@@ -37,9 +37,14 @@ const podSchema = z.object({
       volumes: z
         .array(z.object({ persistentVolumeClaim: z.object({ claimName: z.string() }).optional() }))
         .default([]),
+      containers: z
+        .array(z.object({ ports: z.array(z.object({ hostPort: z.int().optional() })).default([]) }))
+        .default([]),
     })
-    .transform(({ volumes, ...spec }) => ({
+    .transform(({ volumes, containers, ...spec }) => ({
       ...spec,
+      /** Ports of its node that the pod has. */
+      hostPorts: containers.flatMap(({ ports }) => ports.flatMap(({ hostPort }) => hostPort ?? [])),
       /** Claims that the pod has, or waits for. */
       claimNames: volumes.flatMap(({ persistentVolumeClaim: claim }) => claim?.claimName ?? []),
     }))

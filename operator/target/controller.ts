@@ -10,7 +10,13 @@ import { RESOURCES } from '../kubernetes/resource.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import type { WorkQueue } from '../work-queue/work-queue.ts';
 import { runWorkers, type WorkObserver } from '../work-queue/workers.ts';
-import { type ClusterNode, parseDaemonSet, parseNode, parsePod } from './cluster-objects.ts';
+import {
+  type ClusterNode,
+  type DataplanePod,
+  parseDaemonSet,
+  parseNode,
+  parsePod,
+} from './cluster-objects.ts';
 import { findCondition } from './conditions.ts';
 import { claimNames } from './judge-claims.ts';
 import { parseTarget, parseTargetNode, type StoredTarget } from './nvmeof-target.ts';
@@ -128,7 +134,12 @@ export class TargetController {
       },
     });
     const daemonSets = new Reflector({ ...child, resource: RESOURCES.daemonSets, parse: parseDaemonSet });
-    const pods = new Reflector({ ...child, resource: RESOURCES.pods, parse: parsePod });
+    const pods = new Reflector<DataplanePod>({
+      ...child,
+      resource: RESOURCES.pods,
+      parse: parsePod,
+      onChange: (current, previous) => this.#podChanged(current, previous),
+    });
     const claims = new Reflector({
       ...shared,
       resource: RESOURCES.persistentVolumeClaims,
@@ -187,6 +198,14 @@ export class TargetController {
   #nodeChanged(current: ClusterNode | undefined, previous: ClusterNode | undefined): void {
     if (isDeepStrictEqual(selectionInputs(current), selectionInputs(previous))) return;
     for (const key of this.#reconciler.fleet.nodeChanged(current, previous)) this.#options.queue.add(key);
+  }
+
+  #podChanged(current: DataplanePod | undefined, previous: DataplanePod | undefined): void {
+    const pod = current ?? previous;
+    const target = pod === undefined ? undefined : targetKeyOf(pod);
+    if (target === undefined) return;
+    const { fleet } = this.#reconciler;
+    for (const key of [target, ...fleet.podChanged(target, current, previous)]) this.#options.queue.add(key);
   }
 
   #claimChanged(current: StoredClaim | undefined, previous: StoredClaim | undefined): void {

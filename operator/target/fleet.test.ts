@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Cache } from '../kubernetes/cache.ts';
 import { objectKey } from '../kubernetes/object.ts';
 import { sampleNode, sampleTarget } from '../testing/samples.ts';
-import type { ClusterNode, DataplaneDaemonSet } from './cluster-objects.ts';
+import { type ClusterNode, type DataplaneDaemonSet, parsePod } from './cluster-objects.ts';
 import { Fleet } from './fleet.ts';
 import type { StoredTarget } from './nvmeof-target.ts';
 
@@ -74,6 +74,13 @@ const inRack = (name: string, rack: string, second = 0, change: object = {}) =>
     { creationTimestamp: `2026-11-23T08:00:0${second}Z` },
   );
 
+const podWithPort = (target: string, nodeName: string, hostPort: number, metadata = {}, phase = 'Running') =>
+  parsePod({
+    metadata: { name: `weir-target-${target}-x`, namespace: 'storage', ...metadata },
+    spec: { nodeName, containers: [{ ports: [{ containerPort: hostPort, hostPort }] }] },
+    status: { phase },
+  });
+
 describe('the port for metrics of a target', () => {
   const range = { first: 9810, last: 9811 };
 
@@ -90,6 +97,50 @@ describe('the port for metrics of a target', () => {
     const moved = all.put({ ...rest, metadata: { ...metadata, generation: 2 } } as StoredTarget);
     expect(portOf(moved)).toBe(9810);
     expect(portOf(all.put(inRack('t4', 'a', 4)))).toBe(9810);
+  });
+
+  it('goes to no other while a pod of one that left the host network has it', () => {
+    const all = new TestFleet();
+    for (const node of ['node-a', 'node-b']) all.putNode(sampleNode(node, { rack: node }));
+    const portOf = (target: StoredTarget) => all.fleet.assignPort(target, all.fleet.specOf(target), range);
+    const left = all.put(inRack('left', 'node-a', 0));
+    expect(portOf(left)).toBe(9810);
+    const pod = podWithPort('left', 'node-a', 9810);
+    expect(all.fleet.podChanged('storage/left', pod, undefined)).toEqual([]);
+    const { metadata, ...rest } = inRack('left', 'node-a', 0, { network: { mode: 'Pod' } });
+    portOf(all.put({ ...rest, metadata: { ...metadata, generation: 2 } } as StoredTarget));
+    expect(portOf(all.put(inRack('elsewhere', 'node-b', 1)))).toBe(9810);
+    expect(portOf(all.put(inRack('other', 'node-a', 1)))).toBe(9811);
+    const waiting = all.put(inRack('waiting', 'node-a', 2));
+    expect(portOf(waiting)).toBeUndefined();
+    // On its way out it has its port still.
+    const leaving = podWithPort('left', 'node-a', 9810, { deletionTimestamp: '2026-11-23T08:10:00Z' });
+    expect(all.fleet.podChanged('storage/left', leaving, pod)).toEqual([]);
+    expect(portOf(waiting)).toBeUndefined();
+    // Nobody but the pod's end tells a target that waits for a port.
+    expect(all.fleet.podChanged('storage/left', undefined, leaving)).toEqual(['storage/waiting']);
+    expect(portOf(waiting)).toBe(9810);
+    expect(all.fleet.podChanged('storage/left', undefined, pod)).toEqual([]);
+  });
+
+  it('goes to no other while a pod has it on a node that its target does not select any more', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('node-a', { rack: 'a' }));
+    const portOf = (target: StoredTarget) => all.fleet.assignPort(target, all.fleet.specOf(target), range);
+    all.put(inRack('moved', 'b', 0));
+    all.fleet.podChanged('storage/moved', podWithPort('moved', 'node-a', 9810), undefined);
+    expect(portOf(all.put(inRack('other', 'a', 1)))).toBe(9811);
+    const ended = podWithPort('moved', 'node-a', 9810, {}, 'Failed');
+    all.fleet.podChanged('storage/moved', ended, podWithPort('moved', 'node-a', 9810));
+    expect(portOf(all.put(inRack('next', 'a', 2)))).toBe(9810);
+  });
+
+  it('stays with a target whose own pods have it', () => {
+    const all = new TestFleet();
+    all.putNode(sampleNode('node-a', { rack: 'a' }));
+    const own = all.put(inRack('own', 'a', 0));
+    all.fleet.podChanged('storage/own', podWithPort('own', 'node-a', 9810), undefined);
+    expect(all.fleet.assignPort(own, all.fleet.specOf(own), range)).toBe(9810);
   });
 });
 

@@ -9,13 +9,14 @@ import { nodeNqn } from '../build/target-node.ts';
 import type { Cache } from '../kubernetes/cache.ts';
 import { objectKey } from '../kubernetes/object.ts';
 import type { PortRange } from '../settings.ts';
-import type { ClusterNode, DataplaneDaemonSet } from './cluster-objects.ts';
+import type { ClusterNode, DataplaneDaemonSet, DataplanePod } from './cluster-objects.ts';
 import type { OlderTarget } from './judge.ts';
 import { claimNames } from './judge-claims.ts';
 import { assignMetricsPort } from './metrics-port.ts';
 import { Neighbourhood } from './neighbourhood.ts';
 import { isSelected, selectedNodes } from './node-selection.ts';
 import type { StoredTarget } from './nvmeof-target.ts';
+import { PortsInUse } from './ports-in-use.ts';
 
 /** Caches that the fleet is seen through. */
 export interface FleetCaches {
@@ -68,6 +69,9 @@ export class Fleet {
   readonly #neighbourhood = new Neighbourhood();
   /** Ports given out that a cached DaemonSet may not show yet. */
   readonly #ports = new Map<string, number>();
+  readonly #portsInUse = new PortsInUse();
+  /** Targets that no port was left for. */
+  readonly #withoutPort = new Set<string>();
 
   constructor(caches: FleetCaches) {
     this.#caches = caches;
@@ -104,9 +108,19 @@ export class Fleet {
     return concerned;
   }
 
+  /** Says that a pod of a target came, went or changed. Returns the keys of the targets that wait for a port it had. */
+  podChanged(
+    target: string,
+    current: DataplanePod | undefined,
+    previous: DataplanePod | undefined,
+  ): string[] {
+    return this.#portsInUse.podChanged(target, current, previous) ? [...this.#withoutPort] : [];
+  }
+
   /** Forgets a target that is gone. */
   forget(key: string): void {
     this.#ports.delete(key);
+    this.#withoutPort.delete(key);
   }
 
   /** The spec of a target; throws an {@link InvalidInputError} when it does not fit the schema. */
@@ -144,11 +158,14 @@ export class Fleet {
 
   /**
    * The port of a target, given out for good; undefined when the range is used up. Pods off the host network have all
-   * ports to themselves, and use the first.
+   * ports to themselves, and use the first. What a pod has on a node goes to no other target before the pod has gone,
+   * whatever its own target asks for by now.
    */
   assignPort(target: StoredTarget, spec: NvmeofTargetSpec, range: PortRange): number | undefined {
+    const key = objectKey(target);
+    this.#withoutPort.delete(key);
     if (!isOnHostNetwork(spec)) {
-      this.#ports.delete(objectKey(target));
+      this.#ports.delete(key);
       return range.first;
     }
     const own = { port: this.#portOf(target), nodes: this.nodesOf(target, spec) };
@@ -159,8 +176,9 @@ export class Fleet {
         nodes: this.nodesOf(other, otherSpec),
         precedes: isOlder(other, target),
       }));
-    const port = assignMetricsPort(own, others, range);
-    if (port !== undefined) this.#ports.set(objectKey(target), port);
+    const port = assignMetricsPort(own, others, range, () => this.#portsInUse.byOthers(key, own.nodes));
+    if (port === undefined) this.#withoutPort.add(key);
+    else this.#ports.set(key, port);
     return port;
   }
 
