@@ -57,6 +57,14 @@ const INTERRUPTED = 128;
 /** fio needs this long beyond its run time, at most, to drain and print on an emulated guest under flaps. */
 const FIO_GRACE_SECONDS = 180;
 
+/** Blocks written before they are read back and compared. */
+const VERIFY_BACKLOG_BLOCKS = 256;
+/**
+ * After so many more I/Os every write up to now has been read back: the rest of one backlog is written, all of it read,
+ * and that in the worst case follows a reading that was just under way.
+ */
+export const FLOW_UNTIL_VERIFIED = 3 * VERIFY_BACKLOG_BLOCKS;
+
 /** The arguments of a job. */
 export function fioArguments(job: FioJob): string[] {
   const common = [
@@ -80,7 +88,7 @@ export function fioArguments(job: FioJob): string[] {
     ...common,
     '--rw=randwrite',
     '--verify=crc32c',
-    '--verify_backlog=256',
+    `--verify_backlog=${VERIFY_BACKLOG_BLOCKS}`,
     '--verify_state_save=0',
     '--serialize_overlap=1',
   ];

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { DemoReport } from './demo-report.ts';
 import type { ExampleTarget } from './example-target.ts';
-import { type FioRun, startFio, whileRunning } from './fio.ts';
+import { type FioRun, FLOW_UNTIL_VERIFIED, startFio, whileRunning } from './fio.ts';
 import type { GuestShell } from './guest-shell.ts';
 import { connectInFlightAt, HostLog } from './host-log.ts';
 import { IoRateSampler } from './io-rate.ts';
@@ -40,8 +40,8 @@ const podListSchema = z.object({
 
 /** I/Os that must finish on each namespace before the next outage may begin. */
 const FLOW_BETWEEN_FLAPS = 50;
-/** Longest a flap round can take, for fio's run time: down time, recovery, flow. */
-const FLAP_ROUND_SECONDS = 14;
+/** fio is stopped when all has been seen; it ends by itself only if something hangs. */
+const FIO_LIMIT_SECONDS = 900;
 const NAMESPACE_ADDED_LIVE = 9;
 
 /** Applies the target and waits until Kubernetes says that it serves. */
@@ -82,13 +82,12 @@ export async function flapUnderIo(
   steps: Steps,
   report: DemoReport,
 ): Promise<void> {
-  const runtimeSeconds = 10 + path.flaps * (path.downSeconds + FLAP_ROUND_SECONDS);
   const podsBefore = await dataplanePods(path);
   const samplers = namespaces.map(
-    (namespace) => new IoRateSampler(path.shell, path.host.guest, namespace.device, runtimeSeconds + 300),
+    (namespace) => new IoRateSampler(path.shell, path.host.guest, namespace.device, FIO_LIMIT_SECONDS),
   );
-  const runs = namespaces.map((namespace) => startVerify(path, namespace, runtimeSeconds));
-  const log = new HostLog(path.shell, path.host.guest, runtimeSeconds + 300);
+  const runs = namespaces.map((namespace) => startVerify(path, namespace));
+  const log = new HostLog(path.shell, path.host.guest, FIO_LIMIT_SECONDS);
   try {
     await whileRunning(runs, () => waitForFlow(samplers, FLOW_BETWEEN_FLAPS));
     for (let flap = 1; flap <= path.flaps; flap += 1) {
@@ -97,6 +96,8 @@ export async function flapUnderIo(
       await waitForFlow(samplers, FLOW_BETWEEN_FLAPS);
       report.flaps.push({ ...result, hostConnectInFlight: connectInFlightAt(log.lines, upAtMs) });
     }
+    // What was acknowledged around the last outage must be read back, too.
+    await whileRunning(runs, () => waitForFlow(samplers, FLOW_UNTIL_VERIFIED));
     await collectFio(namespaces, runs, report);
   } finally {
     await Promise.all([log, ...samplers].map((watch) => watch.stop()).concat(runs.map((run) => run.kill())));
@@ -104,10 +105,10 @@ export async function flapUnderIo(
   report.dataplaneRestarts = countRestarts(podsBefore, await dataplanePods(path));
 }
 
-function startVerify(path: MainPath, namespace: HostNamespace, runtimeSeconds: number): FioRun {
+function startVerify(path: MainPath, namespace: HostNamespace): FioRun {
   return startFio(path.shell, path.host.guest, {
     device: namespace.device,
-    runtimeSeconds,
+    runtimeSeconds: FIO_LIMIT_SECONDS,
     blockSizeBytes: 4096,
     ioDepth: 4,
     sizeBytes: 16 << 20,
@@ -121,7 +122,7 @@ async function collectFio(
   report: DemoReport,
 ): Promise<void> {
   for (const [index, run] of runs.entries()) {
-    const { p99LatencyMicroseconds: _, ...result } = await run.result;
+    const { p99LatencyMicroseconds: _, ...result } = await run.stop();
     report.fio.push({ namespace: String(namespaces[index]?.nsid), ...result });
   }
 }

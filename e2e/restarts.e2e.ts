@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OPERATOR_NAMESPACE } from './deployment.ts';
-import { type FioRun, startFio } from './fio.ts';
+import { type FioRun, FLOW_UNTIL_VERIFIED, startFio } from './fio.ts';
 import { type EndToEnd, NODE, openEndToEnd } from './fixture.ts';
 import { mustExec } from './guest-shell.ts';
 import { IoRateSampler } from './io-rate.ts';
@@ -12,7 +12,8 @@ import { waitUntil } from './wait-until.ts';
 
 /** The example's namespace on a file: its data outlives the dataplane's process. */
 const FILE_NSID = 1;
-const RUNTIME_SECONDS = 60;
+/** fio is stopped when all has been seen. */
+const FIO_LIMIT_SECONDS = 600;
 const FLOW = 30;
 
 describe('restarts under verified I/O', () => {
@@ -32,10 +33,10 @@ describe('restarts under verified I/O', () => {
   });
 
   beforeEach(async () => {
-    sampler = new IoRateSampler(e2e.shell, e2e.host.guest, namespace.device, 600);
+    sampler = new IoRateSampler(e2e.shell, e2e.host.guest, namespace.device, FIO_LIMIT_SECONDS);
     fio = startFio(e2e.shell, e2e.host.guest, {
       device: namespace.device,
-      runtimeSeconds: RUNTIME_SECONDS,
+      runtimeSeconds: FIO_LIMIT_SECONDS,
       blockSizeBytes: 4096,
       ioDepth: 4,
       sizeBytes: 16 << 20,
@@ -56,7 +57,9 @@ describe('restarts under verified I/O', () => {
   };
 
   const expectNoErrors = async (): Promise<void> => {
-    expect(await fio.result).toMatchObject({ ok: true, verifyErrors: 0, ioErrors: 0 });
+    // What was acknowledged around the restart must be read back, too.
+    await waitForFlow([sampler], FLOW_UNTIL_VERIFIED);
+    expect(await fio.stop()).toMatchObject({ ok: true, verifyErrors: 0, ioErrors: 0 });
   };
 
   it('goes on after the dataplane was killed: same identifiers, no I/O error', async () => {

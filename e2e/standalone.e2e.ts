@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { planGuest } from '../lab/guests/plan.ts';
-import { startFio } from './fio.ts';
+import { FLOW_UNTIL_VERIFIED, startFio } from './fio.ts';
 import { type EndToEnd, IMAGE, NODE, openEndToEnd } from './fixture.ts';
 import { IoRateSampler } from './io-rate.ts';
 import { waitForFlow } from './link-flap.ts';
@@ -10,6 +10,8 @@ import { waitUntil } from './wait-until.ts';
 const NQN = 'nqn.2026-11.dev.weir:standalone';
 const PORT = 4430;
 const METRICS_PORT = 9900;
+/** fio is stopped when all has been seen. */
+const FIO_LIMIT_SECONDS = 300;
 
 const namespace = (nsid: number) => ({ nsid, backend: { memory: { sizeBytes: 64 << 20 } } });
 
@@ -64,7 +66,7 @@ describe('standalone mode', () => {
     const sampler = new IoRateSampler(e2e.shell, e2e.host.guest, first?.device ?? '', 300);
     const fio = startFio(e2e.shell, e2e.host.guest, {
       device: first?.device ?? '',
-      runtimeSeconds: 15,
+      runtimeSeconds: FIO_LIMIT_SECONDS,
       blockSizeBytes: 4096,
       ioDepth: 4,
       sizeBytes: 8 << 20,
@@ -74,8 +76,8 @@ describe('standalone mode', () => {
     await logged(/target\.yaml/);
     await target.configure({ ...configuration([namespace(1), namespace(2)]), listenerz: [] });
     await logged(/listenerz/);
-    await waitForFlow([sampler], 30);
-    expect(await fio.result).toMatchObject({ ok: true });
+    await waitForFlow([sampler], FLOW_UNTIL_VERIFIED);
+    expect(await fio.stop()).toMatchObject({ ok: true });
     await sampler.stop();
   });
 
@@ -84,7 +86,7 @@ describe('standalone mode', () => {
     const run = (device: string) =>
       startFio(e2e.shell, e2e.host.guest, {
         device,
-        runtimeSeconds: 20,
+        runtimeSeconds: FIO_LIMIT_SECONDS,
         blockSizeBytes: 4096,
         ioDepth: 4,
         sizeBytes: 8 << 20,
@@ -92,13 +94,16 @@ describe('standalone mode', () => {
       });
     const kept = run(first?.device ?? '');
     const removed = run(second?.device ?? '');
-    const sampler = new IoRateSampler(e2e.shell, e2e.host.guest, second?.device ?? '', 300);
-    await waitForFlow([sampler], 20);
-    await sampler.stop();
+    const samplers = [first, second].map(
+      (namespace) => new IoRateSampler(e2e.shell, e2e.host.guest, namespace?.device ?? '', 300),
+    );
+    await waitForFlow(samplers, 20);
     await target.configure(configuration([namespace(1)]));
     await e2e.host.waitForNamespaces(NQN, [1]);
     await removed.kill();
-    expect(await kept.result).toMatchObject({ ok: true });
+    await waitForFlow(samplers.slice(0, 1), FLOW_UNTIL_VERIFIED);
+    expect(await kept.stop()).toMatchObject({ ok: true });
+    await Promise.all(samplers.map((sampler) => sampler.stop()));
   });
 
   it('reports an interface that is not there, and serves again when the file is right', async () => {
