@@ -409,25 +409,53 @@ describe('a pod that the API server refuses', () => {
 });
 
 describe('devices by Dynamic Resource Allocation', () => {
-  it('are claimed by a template that the API server takes, one for each class', async () => {
+  /** The operator anew, with the class that it was given. */
+  const restart = async (deviceClass: string) => {
     stop.abort();
     await operator.ended;
-    for (const deviceClass of ['rdma.example', 'other.example']) {
-      stop = new AbortController();
-      operator = await start(false, { ...SAMPLE_SETTINGS, deviceAccess: 'ResourceClaim', deviceClass });
-      await apply();
-      await condition('Accepted', { status: 'True' });
-      const template = await cluster.waitFor('a DaemonSet that claims the class', async () => {
-        const set = await cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
-        const name = set?.['spec'].template.spec.resourceClaims?.[0].resourceClaimTemplateName;
-        const found = name && (await cluster.find(RESOURCES.resourceClaimTemplates, name, namespace));
-        const [request] = found ? found['spec'].spec.devices.requests : [];
-        return request?.exactly.deviceClassName === deviceClass ? found : undefined;
-      });
-      expect(template?.metadata.ownerReferences).toMatchObject([{ kind: 'NvmeofTarget', name: 'fast' }]);
-      stop.abort();
-      await operator.ended;
-    }
+    stop = new AbortController();
+    operator = await start(false, { ...SAMPLE_SETTINGS, deviceAccess: 'ResourceClaim', deviceClass });
+  };
+  const daemonSet = () => cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
+  const claimTemplate = (deviceClass: string) =>
+    cluster.waitFor('a DaemonSet that claims the class', async () => {
+      const set = await daemonSet();
+      const name = set?.['spec'].template.spec.resourceClaims?.[0].resourceClaimTemplateName;
+      const found = name && (await cluster.find(RESOURCES.resourceClaimTemplates, name, namespace));
+      const [request] = found ? found['spec'].spec.devices.requests : [];
+      return request?.exactly.deviceClassName === deviceClass ? found : undefined;
+    });
+  const templates = async () =>
+    (await cluster.list(RESOURCES.resourceClaimTemplates, namespace)).map(({ metadata }) => metadata.name);
+
+  it('are claimed by a template that the API server takes, one for each class; an unused one goes', async () => {
+    await restart('rdma.example');
+    await apply();
+    await condition('Accepted', { status: 'True' });
+    const earlier = await claimTemplate('rdma.example');
+    expect(earlier?.metadata.ownerReferences).toMatchObject([{ kind: 'NvmeofTarget', name: 'fast' }]);
+    const pod = await cluster.runPod(namespace, 'fast', 'node-a');
+    await restart('other.example');
+    const later = await claimTemplate('other.example');
+    const observedGeneration = (await daemonSet())?.metadata.generation;
+    const path = objectPath(RESOURCES.daemonSets, { namespace, name: 'weir-target-fast' }, 'status');
+    await cluster.api.mergePatch(path, {
+      status: {
+        ...{ observedGeneration, desiredNumberScheduled: 1, currentNumberScheduled: 1 },
+        ...{ numberMisscheduled: 0, numberReady: 1 },
+      },
+    });
+    // The pod is outdated and silent: it is replaced, and needs its template until it has gone.
+    await cluster.waitFor('the pod to be told to go', async () => {
+      const found = await cluster.find(RESOURCES.pods, pod, namespace);
+      return found === undefined || found.metadata.deletionTimestamp !== undefined;
+    });
+    await cluster.waitFor('the earlier template to go', async () => (await templates()).length === 1);
+    expect(await templates()).toEqual([later?.metadata.name]);
+    await cluster.api.delete(
+      objectPath(RESOURCES.resourceClaimTemplates, { namespace, name: later?.metadata.name ?? '' }),
+    );
+    await cluster.waitFor('the template to be back', async () => (await templates()).length === 1);
   });
 });
 

@@ -14,7 +14,7 @@ import { createOperatorMetrics } from './observability/metrics.ts';
 import { askCluster, ScrapeAccess } from './observability/scrape-access.ts';
 import { operatorVersion } from './observability/version.ts';
 import type { OperatorOptions } from './options.ts';
-import { TargetController, WATCHED_RESOURCES } from './target/controller.ts';
+import { TargetController, watchedResources } from './target/controller.ts';
 import { WorkQueue } from './work-queue/work-queue.ts';
 
 /** Why the operator ended. */
@@ -40,7 +40,7 @@ export async function startOperator(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<RunningOperator> {
-  const metrics = createOperatorMetrics(WATCHED_RESOURCES);
+  const metrics = createOperatorMetrics(watchedResources(options.dataplane));
   metrics.setVersion(operatorVersion());
   const api = new ApiClient(config, metrics.onRequest);
   const elector = options.leaderElect ? createElector(api, options, logger) : undefined;

@@ -302,7 +302,7 @@ describe('the chart', () => {
       ],
       [
         'rdma.example',
-        ['create', 'patch'],
+        ['get', 'list', 'watch', 'create', 'patch', 'delete'],
         ['devices of the class rdma.example', "startsWith(object.metadata.name + '-')"],
       ],
     ],

@@ -25,7 +25,10 @@ export function podResourceClaims(
   return [{ name: RDMA_CLAIM, resourceClaimTemplateName: templateName(target, deviceClass) }];
 }
 
-/** The ResourceClaimTemplate of a target: one device of the class. It goes with its target; classes of before stay until then. */
+/**
+ * The ResourceClaimTemplate of a target: one device of the class. It goes with its target, or after another class took
+ * its place and its last pod has gone; where devices come otherwise by now it stays with its target.
+ */
 export function buildResourceClaimTemplate(target: TargetIdentity, deviceClass: string): AppliedObject {
   return {
     apiVersion: 'resource.k8s.io/v1',

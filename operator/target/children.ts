@@ -16,9 +16,10 @@ import { isNotFound, isServerTrouble } from '../kubernetes/api-error.ts';
 import type { Applier } from '../kubernetes/applier.ts';
 import { objectPath, RESOURCES, type Resource } from '../kubernetes/resource.ts';
 import type { DataplaneSettings } from '../settings.ts';
-import type { DataplaneDaemonSet } from './cluster-objects.ts';
+import type { DataplaneDaemonSet, DataplanePod, StoredClaimTemplate } from './cluster-objects.ts';
 import { ALL_CONTROLLER_IDS, assignControllerIds } from './controller-ids.ts';
 import type { StoredTargetNode } from './nvmeof-target.ts';
+import { unusedClaimTemplates } from './unused-claim-templates.ts';
 
 /** Requests in flight while the objects of many nodes are written. */
 const PARALLEL_WRITES = 8;
@@ -38,6 +39,9 @@ export interface DesiredChildren {
 export interface LiveChildren {
   readonly daemonSet: DataplaneDaemonSet | undefined;
   readonly targetNodes: readonly StoredTargetNode[];
+  readonly pods: readonly DataplanePod[];
+  /** ResourceClaimTemplates; none where devices come otherwise. */
+  readonly claimTemplates: readonly StoredClaimTemplate[];
   /** Nodes on which a pod of the target is alive. */
   readonly podNodes: ReadonlySet<string>;
 }
@@ -130,7 +134,8 @@ export class Children {
     const { deviceAccess, deviceClass } = this.#settings;
     if (deviceAccess === 'ResourceClaim') {
       const template = buildResourceClaimTemplate(identity, deviceClass);
-      await this.#applier.apply(RESOURCES.resourceClaimTemplates, template);
+      const current = live.claimTemplates.find(({ metadata }) => metadata.name === template.metadata.name);
+      await this.#applier.apply(RESOURCES.resourceClaimTemplates, template, { current });
     }
     const daemonSet = buildDaemonSet(identity, spec, this.#settings, metricsPort);
     await this.#applier.apply(RESOURCES.daemonSets, daemonSet, { current: live.daemonSet });
@@ -141,6 +146,10 @@ export class Children {
     const gone = leaving.filter((object) => !draining.includes(object));
     await forEachLimited(gone, ({ metadata }) =>
       this.#delete(RESOURCES.targetNodes, identity, metadata.name),
+    );
+    const unused = unusedClaimTemplates(live.claimTemplates, { uid: identity.uid, ...live });
+    await forEachLimited(unused, ({ metadata }) =>
+      this.#delete(RESOURCES.resourceClaimTemplates, identity, metadata.name),
     );
   }
 

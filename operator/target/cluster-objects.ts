@@ -27,6 +27,11 @@ export type ClusterNode = z.output<typeof nodeSchema> & KubernetesObject;
 
 const terminatedSchema = z.object({ exitCode: z.int().default(0) });
 
+const claimTemplateNamesSchema = z
+  .array(z.object({ resourceClaimTemplateName: z.string().nullish() }))
+  .default([])
+  .transform((claims) => claims.flatMap(({ resourceClaimTemplateName: name }) => name ?? []));
+
 const podSchema = z.object({
   metadata: metadataSchema,
   spec: z
@@ -40,9 +45,12 @@ const podSchema = z.object({
       containers: z
         .array(z.object({ ports: z.array(z.object({ hostPort: z.int().optional() })).default([]) }))
         .default([]),
+      resourceClaims: claimTemplateNamesSchema,
     })
-    .transform(({ volumes, containers, ...spec }) => ({
+    .transform(({ volumes, containers, resourceClaims, ...spec }) => ({
       ...spec,
+      /** ResourceClaimTemplates that claims of the pod are made from. */
+      claimTemplateNames: resourceClaims,
       /** Ports of its node that the pod has. */
       hostPorts: containers.flatMap(({ ports }) => ports.flatMap(({ hostPort }) => hostPort ?? [])),
       /** Claims that the pod has, or waits for. */
@@ -91,6 +99,10 @@ const daemonSetSchema = z.object({
   spec: z.object({
     template: z.object({
       metadata: z.object({ annotations: z.record(z.string(), z.string()).default({}) }).prefault({}),
+      spec: z
+        .object({ resourceClaims: claimTemplateNamesSchema })
+        .transform(({ resourceClaims }) => ({ claimTemplateNames: resourceClaims }))
+        .prefault({}),
     }),
   }),
   status: z
@@ -105,6 +117,11 @@ const daemonSetSchema = z.object({
 /** A DaemonSet of a target. */
 export type DataplaneDaemonSet = z.output<typeof daemonSetSchema> & KubernetesObject;
 
+const claimTemplateSchema = z.object({ metadata: metadataSchema });
+
+/** A ResourceClaimTemplate of a target: what is in it is in its name too. */
+export type StoredClaimTemplate = z.output<typeof claimTemplateSchema> & KubernetesObject;
+
 /** Reads a node from the API's JSON. */
 export function parseNode(raw: unknown): ClusterNode {
   return nodeSchema.parse(raw);
@@ -118,6 +135,11 @@ export function parsePod(raw: unknown): DataplanePod {
 /** Reads a DaemonSet from the API's JSON. */
 export function parseDaemonSet(raw: unknown): DataplaneDaemonSet {
   return daemonSetSchema.parse(raw);
+}
+
+/** Reads a ResourceClaimTemplate from the API's JSON. */
+export function parseClaimTemplate(raw: unknown): StoredClaimTemplate {
+  return claimTemplateSchema.parse(raw);
 }
 
 /** Whether the pod's containers may still be running. */

@@ -13,6 +13,7 @@ import { runWorkers, type WorkObserver } from '../work-queue/workers.ts';
 import {
   type ClusterNode,
   type DataplanePod,
+  parseClaimTemplate,
   parseDaemonSet,
   parseNode,
   parsePod,
@@ -32,7 +33,7 @@ const WORKERS = 8;
  */
 const RESYNC_MS = 10 * 60 * 1000;
 
-/** Resources that the operator watches; their metrics exist from the start. */
+/** Resources that the operator watches in any case. */
 export const WATCHED_RESOURCES = [
   RESOURCES.targets,
   RESOURCES.targetNodes,
@@ -42,6 +43,13 @@ export const WATCHED_RESOURCES = [
   RESOURCES.persistentVolumeClaims,
   RESOURCES.persistentVolumes,
 ].map(({ plural }) => plural);
+
+/** Resources that the operator watches with these settings; their metrics exist from the start. */
+export function watchedResources({ deviceAccess }: Pick<DataplaneSettings, 'deviceAccess'>): string[] {
+  // Older clusters do not have the kind, and elsewhere the operator has no right to it.
+  const { plural } = RESOURCES.resourceClaimTemplates;
+  return deviceAccess === 'ResourceClaim' ? [...WATCHED_RESOURCES, plural] : WATCHED_RESOURCES;
+}
 
 /** What the controller needs. */
 export interface ControllerOptions {
@@ -153,8 +161,17 @@ export class TargetController {
       onChange: (current, previous) => this.#volumeChanged(current, previous),
     });
     this.#targets = targets;
-    this.#reflectors = [targets, nodes, targetNodes, daemonSets, pods, claims, volumes];
-    const caches = { targets, nodes, targetNodes, daemonSets, pods, claims, volumes };
+    // It stays empty where it is not run.
+    const claimTemplates = new Reflector({
+      ...child,
+      resource: RESOURCES.resourceClaimTemplates,
+      parse: parseClaimTemplate,
+    });
+    this.#reflectors = [
+      ...[targets, nodes, targetNodes, daemonSets, pods, claims, volumes],
+      ...(options.settings.deviceAccess === 'ResourceClaim' ? [claimTemplates] : []),
+    ];
+    const caches = { targets, nodes, targetNodes, daemonSets, pods, claims, volumes, claimTemplates };
     this.#reconciler = new TargetReconciler(api, caches, options.settings, logger, options.targetObserver);
   }
 

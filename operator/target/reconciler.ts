@@ -18,7 +18,7 @@ import { objectPath, RESOURCES } from '../kubernetes/resource.ts';
 import { NotLeaderError } from '../leader-election/fenced-api.ts';
 import type { DataplaneSettings } from '../settings.ts';
 import { Children, forEachLimited, type LiveChildren } from './children.ts';
-import { type DataplanePod, isPodAlive, isPodReady } from './cluster-objects.ts';
+import { type DataplanePod, isPodAlive, isPodReady, type StoredClaimTemplate } from './cluster-objects.ts';
 import type { Verdict } from './conditions.ts';
 import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizer.ts';
 import { Fleet, type FleetCaches } from './fleet.ts';
@@ -41,6 +41,7 @@ import { StatusWriter } from './status-writer.ts';
 export interface Caches extends FleetCaches, ClaimCaches {
   readonly targetNodes: Cache<StoredTargetNode>;
   readonly pods: Cache<DataplanePod>;
+  readonly claimTemplates: Cache<StoredClaimTemplate>;
 }
 
 /** Told how many nodes serve a target; metrics listen. */
@@ -58,10 +59,6 @@ const CONFLICT_RETRY_MS = 200;
 const POD_SECURITY_LABEL = 'pod-security.kubernetes.io/enforce';
 
 const ACCEPTED: Verdict = { status: 'True', reason: 'Accepted', message: 'the specification is valid' };
-
-interface Live extends LiveChildren {
-  readonly pods: readonly DataplanePod[];
-}
 
 function identityOf(target: StoredTarget): TargetIdentity {
   const { namespace = '', name, uid = '' } = target.metadata;
@@ -154,7 +151,7 @@ export class TargetReconciler {
     this.#uids.delete(key);
   }
 
-  #live(target: StoredTarget): Live {
+  #live(target: StoredTarget): LiveChildren {
     const { namespace, name } = target.metadata;
     const group = `${namespace}/${name}`;
     const pods = this.#caches.pods.inGroup(group);
@@ -162,12 +159,17 @@ export class TargetReconciler {
       daemonSet: this.#caches.daemonSets.get(`${namespace}/${childName(name)}`),
       targetNodes: this.#caches.targetNodes.inGroup(group),
       pods,
+      claimTemplates: this.#caches.claimTemplates.inGroup(group),
       podNodes: new Set(pods.filter(isPodAlive).flatMap((pod) => pod.spec.nodeName ?? [])),
     };
   }
 
   /** Selected nodes, and those that may keep the pod they have. */
-  #servingNodes(selected: ReadonlySet<string>, spec: NvmeofTargetSpec, live: Live): ReadonlySet<string> {
+  #servingNodes(
+    selected: ReadonlySet<string>,
+    spec: NvmeofTargetSpec,
+    live: LiveChildren,
+  ): ReadonlySet<string> {
     const staying = [...live.podNodes].filter((name) => {
       const node = this.#caches.nodes.get(name);
       return node !== undefined && isSelected(node, spec, true);
@@ -175,7 +177,7 @@ export class TargetReconciler {
     return new Set([...selected, ...staying].sort());
   }
 
-  #reports(nodes: Iterable<string>, live: Live): NodeReport[] {
+  #reports(nodes: Iterable<string>, live: LiveChildren): NodeReport[] {
     const objects = new Map(live.targetNodes.map((object) => [object.spec.nodeName, object]));
     const pods = Map.groupBy(live.pods, (pod) => pod.spec.nodeName);
     return [...nodes].map((nodeName) => {
@@ -232,7 +234,7 @@ export class TargetReconciler {
     target: StoredTarget,
     { spec, nqn, accepted }: { spec: NvmeofTargetSpec; nqn: string; accepted: Verdict },
     nodes: ReadonlySet<string>,
-    live: Live,
+    live: LiveChildren,
   ): Promise<number | undefined> {
     const namespace = target.metadata.namespace ?? '';
     const reports = this.#reports(nodes, live);
@@ -268,7 +270,7 @@ export class TargetReconciler {
   }
 
   /** The nodes with all that decides how their pods and paths are handled. */
-  #handledNodes(reports: readonly NodeReport[], live: Live): HandledNode[] {
+  #handledNodes(reports: readonly NodeReport[], live: LiveChildren): HandledNode[] {
     const objects = new Map(live.targetNodes.map((object) => [object.spec.nodeName, object]));
     const pods = Map.groupBy(live.pods.filter(isPodAlive), (pod) => pod.spec.nodeName);
     return reports.map((report) => {
@@ -292,7 +294,7 @@ export class TargetReconciler {
     return level === 'baseline' || level === 'restricted' ? level : undefined;
   }
 
-  async #reportPaused(target: StoredTarget, nqn: string, live: Live): Promise<undefined> {
+  async #reportPaused(target: StoredTarget, nqn: string, live: LiveChildren): Promise<undefined> {
     const reports = this.#reports(live.targetNodes.map(({ spec }) => spec.nodeName).sort(), live);
     const message = 'paused: nothing is changed until spec.paused is false';
     await this.#writeStatus(target, nqn, reports, {
@@ -302,7 +304,7 @@ export class TargetReconciler {
   }
 
   /** What was served goes on being served, and goes on being reported. */
-  async #reportRefusal(target: StoredTarget, refusal: Refusal, live: Live): Promise<void> {
+  async #reportRefusal(target: StoredTarget, refusal: Refusal, live: LiveChildren): Promise<void> {
     const reports = this.#reports(live.targetNodes.map(({ spec }) => spec.nodeName).sort(), live);
     const nqn = this.#statusWriter.current(target)?.nqn;
     const kept = live.targetNodes.length === 0 ? '' : '; the last accepted state goes on being served';

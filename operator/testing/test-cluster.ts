@@ -324,6 +324,7 @@ export class TestCluster {
         serviceAccountName: `weir-target-${targetName}`,
         automountServiceAccountToken: false,
         terminationGracePeriodSeconds: 0,
+        resourceClaims: daemonSet['spec'].template.spec.resourceClaims ?? [],
         volumes: (
           (daemonSet['spec'].template.spec.volumes ?? []) as { persistentVolumeClaim?: object }[]
         ).filter(({ persistentVolumeClaim }) => persistentVolumeClaim !== undefined),
