@@ -76,7 +76,10 @@ export const linkSchema = z
           .min(1)
           .max(300)
           .default(3)
-          .describe('Longest pause between two attempts to register memory with the device.'),
+          .describe(
+            'Longest pause between two attempts to register memory with the device. It is also how late the port may notice ' +
+              'that the cause has gone: with the default it serves within 5 s of that.',
+          ),
         allowDegraded: z
           .boolean()
           .default(true)
