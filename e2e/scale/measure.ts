@@ -1,10 +1,11 @@
 /** One run of the scale test: a cluster of simulated nodes, targets on it, and what they cost the operator. */
 import { cpus, loadavg, totalmem } from 'node:os';
 import { pino } from 'pino';
+import { TARGET_LABEL } from '../../crds/api-group.ts';
 import { startControllers, stopControllers } from '../../lab/control-plane/controllers.ts';
 import { startKwok, stopKwok } from '../../lab/control-plane/kwok.ts';
 import type { Progress } from '../../lab/progress.ts';
-import { kubernetesVersion } from '../../lab/setup/binaries.ts';
+import { type KubernetesBinary, kubernetesBinaries, kubernetesVersion } from '../../lab/setup/binaries.ts';
 import { sleep, waitFor } from '../../lab/system/wait.ts';
 import { objectKey } from '../../operator/kubernetes/object.ts';
 import { Reflector } from '../../operator/kubernetes/reflector.ts';
@@ -13,6 +14,7 @@ import { findCondition } from '../../operator/target/conditions.ts';
 import { parseTarget, type StoredTarget } from '../../operator/target/nvmeof-target.ts';
 import { OperatorProcess } from '../../operator/testing/operator-process.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
+import { EditTimes } from './edit-times.ts';
 import type { ScaleRecord } from './report.ts';
 import { SimulatedDataplanes } from './simulated-dataplanes.ts';
 
@@ -38,6 +40,24 @@ export interface ScaleSize {
   readonly timeoutSeconds: number;
   /** How long the operator is watched at rest. */
   readonly restSeconds: number;
+}
+
+/** How often a wait tells how far it has come. */
+const NOTE_INTERVAL_MS = 15_000;
+
+/** Runs a step that tells now and then how far it has come. */
+async function notedStep<T>(
+  progress: Progress,
+  title: string,
+  soFar: () => string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const notes = setInterval(() => progress.note(`  ${title}: ${soFar()}`), NOTE_INTERVAL_MS);
+  try {
+    return await progress.step(title, work);
+  } finally {
+    clearInterval(notes);
+  }
 }
 
 async function inParallel(count: number, work: (index: number) => Promise<unknown>): Promise<void> {
@@ -75,7 +95,9 @@ interface Account {
 }
 
 async function accountOf(operator: OperatorProcess): Promise<Account> {
-  const text = (await operator.fetch('/metrics')) ?? '';
+  const text = await operator.fetch('/metrics');
+  // Without its word it would seem to be at rest.
+  if (text === undefined) throw new Error('the operator does not tell its metrics');
   const lines = text.split('\n').filter((line) => !line.startsWith('#'));
   const value = (name: string): number =>
     Number(
@@ -133,6 +155,10 @@ async function settled(
   );
 }
 
+function isReady({ status }: StoredTarget): boolean {
+  return findCondition(status?.conditions, 'Ready')?.status === 'True';
+}
+
 /** A run in progress. */
 class Run {
   readonly #size: ScaleSize;
@@ -163,21 +189,48 @@ class Run {
     return Math.max(1, Math.floor(this.#size.nodes / NODES_PER_TARGET));
   }
 
+  /** Objects of nodes that there will be. */
+  get #objects(): number {
+    return this.#size.targets * Math.min(NODES_PER_TARGET, this.#size.nodes);
+  }
+
+  get #edits(): number {
+    return Math.min(EDITS_MAX, this.#size.targets);
+  }
+
+  #soFar(): string {
+    const objects = `${this.#dataplanes.size} of ${this.#objects} node objects`;
+    if (!this.#size.pods) return objects;
+    const ready = [...this.#targets.values()].filter(isReady).length;
+    return `${objects}, ${ready} of ${this.#size.targets} targets ready`;
+  }
+
   async measure(): Promise<ScaleRecord> {
     const { nodes, targets } = this.#size;
     const loadBefore = loadavg()[0] ?? 0;
     await this.#progress.step(`make ${nodes} nodes ready`, () => this.#makeNodes());
-    const operator = await this.#startOperator();
+    const operator = await this.#progress.step('start the operator', () => this.#startOperator());
     this.#background.push(this.#dataplanes.run(this.#stop.signal), this.#targets.run(this.#stop.signal));
     const before = await settled(operator, 60);
     const begunMs = performance.now();
-    const filled = await this.#progress.step(`apply ${targets} targets`, () => this.#fill());
-    const ready = await settled(operator, this.#size.timeoutSeconds);
+    const filled = await notedStep(
+      this.#progress,
+      `apply ${targets} targets`,
+      () => this.#soFar(),
+      () => this.#fill(),
+    );
+    const ready = await this.#progress.step('wait until the operator is at rest', () =>
+      settled(operator, this.#size.timeoutSeconds),
+    );
     const times = { ...filled, settledSeconds: (ready.quietSinceMs - begunMs) / 1000 };
-    const edits = await this.#progress.step('edit', () => this.#edit(operator));
+    const edits = await this.#progress.step(`edit ${this.#edits} targets, one after the other`, () =>
+      this.#edit(operator),
+    );
     const restBegins = await settled(operator, 120);
-    await sleep(this.#size.restSeconds * 1000);
-    const restEnds = await accountOf(operator);
+    const restEnds = await this.#progress.step('watch the operator at rest', async () => {
+      await sleep(this.#size.restSeconds * 1000);
+      return await accountOf(operator);
+    });
 
     const objects = this.#dataplanes.size;
     const requests = requestsBetween(before, ready);
@@ -274,7 +327,6 @@ class Run {
   async #fill(): Promise<{ objectsSeconds: number; readySeconds?: number }> {
     const { targets } = RESOURCES;
     const { timeoutSeconds } = this.#size;
-    const objects = this.#size.targets * Math.min(NODES_PER_TARGET, this.#size.nodes);
     const begunMs = performance.now();
     const since = (): number => (performance.now() - begunMs) / 1000;
     await inParallel(this.#size.targets, (index) =>
@@ -285,11 +337,12 @@ class Run {
         spec: targetSpec(index, this.#racks, 'AllowList'),
       }),
     );
-    await waitFor(() => this.#dataplanes.size === objects, { what: 'all node objects', timeoutSeconds });
+    await waitFor(() => this.#dataplanes.size === this.#objects, {
+      what: 'all node objects',
+      timeoutSeconds,
+    });
     const objectsSeconds = since();
     if (!this.#size.pods) return { objectsSeconds };
-    const isReady = ({ status }: StoredTarget) =>
-      findCondition(status?.conditions, 'Ready')?.status === 'True';
     await waitFor(
       () => {
         const all = [...this.#targets.values()];
@@ -302,13 +355,11 @@ class Run {
 
   /** Edits targets one after the other and waits for the objects of their nodes. */
   async #edit(operator: OperatorProcess): Promise<ScaleRecord['edits']> {
-    const count = Math.min(EDITS_MAX, this.#size.targets);
-    const begunMs = new Map<string, number>();
-    const tookMs: number[] = [];
+    const count = this.#edits;
+    const times = new EditTimes();
     this.#dataplanes.onSpec = (object) => {
-      const target = `${object.metadata.namespace}/${object.metadata.labels?.['weir.dev/target'] ?? ''}`;
-      const begun = begunMs.get(target);
-      if (begun !== undefined) tookMs.push(performance.now() - begun);
+      const target = `${object.metadata.namespace}/${object.metadata.labels?.[TARGET_LABEL] ?? ''}`;
+      times.arrived(target, objectKey(object), performance.now());
     };
     const before = await accountOf(operator);
     const all = [...this.#targets.values()];
@@ -317,15 +368,17 @@ class Run {
       const target = all[Math.floor((at * all.length) / count)];
       if (target === undefined) break;
       const { name, namespace = '' } = target.metadata;
-      begunMs.set(objectKey(target), performance.now());
+      times.begin(objectKey(target), performance.now());
       await this.#cluster.api.mergePatch(objectPath(RESOURCES.targets, { namespace, name }), {
         spec: { access: { policy: 'AnyHost' } },
       });
       await sleep(EDIT_PAUSE_MS);
     }
     const expected = count * Math.min(NODES_PER_TARGET, this.#size.nodes);
-    await waitFor(() => tookMs.length === expected, { what: 'the edits to arrive', timeoutSeconds: 120 });
+    const arrived = () => times.tookMs.length === expected;
+    await waitFor(arrived, { what: 'the edits to arrive', timeoutSeconds: 120 });
     const after = await settled(operator, 120);
+    const { tookMs } = times;
     return {
       count,
       p50Ms: Math.round(quantile(tookMs, 0.5)),
@@ -338,7 +391,9 @@ class Run {
 
 /** Builds a cluster of that size, measures, and leaves nothing behind. */
 export async function measureScale(size: ScaleSize, progress: Progress): Promise<ScaleRecord> {
-  const cluster = await TestCluster.start();
+  const controllers: readonly KubernetesBinary[] = ['kube-controller-manager', 'kube-scheduler'];
+  await kubernetesBinaries(progress, ['kube-apiserver', ...(size.pods ? controllers : [])]);
+  const cluster = await progress.step('start etcd and an API server', () => TestCluster.start());
   const dir = cluster.directory;
   // The defaults keep small clusters gentle: tens of requests a second would be what is measured.
   const rate = ['--kube-api-qps', '1000', '--kube-api-burst', '2000'];

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { renderScale } from './picture.ts';
-import { addRecord, readReport, type ScaleRecord, writeReport } from './report.ts';
+import { addRecord, readReport, type ScaleRecord, summaryOf, writeReport } from './report.ts';
+import { parseSizes } from './sizes.ts';
 
 function record(targets: number, pods = false, change: Partial<ScaleRecord> = {}): ScaleRecord {
   return {
@@ -49,10 +50,35 @@ describe('the report of the scale test', () => {
     }
   });
 
+  it('is summed up in a line for each size', () => {
+    const [head, small, large, ...rest] = summaryOf([record(250), record(1000)]).split('\n');
+    expect(head).toContain('edit to child p50 / p99');
+    expect(small).toMatch(/250 x 250 .* 2500 .* 100 \/ 400 ms/);
+    expect(large).toMatch(/1000 x 1000 .* 10000 /);
+    expect(rest).toEqual([]);
+  });
+
   it('has a picture with a point for each record in each plot', () => {
     const picture = renderScale([record(100), record(500), record(100, true)]);
     expect(picture.match(/<circle /g)).toHaveLength(18);
     expect(picture).not.toContain('NaN');
     expect(picture).toContain('p99');
   });
+});
+
+describe('the sizes of the scale test', () => {
+  it('are several, with as many targets as nodes where nothing else is said', () => {
+    expect(parseSizes('250, 500,1000x20')).toEqual([
+      { nodes: 250, targets: 250 },
+      { nodes: 500, targets: 500 },
+      { nodes: 1000, targets: 20 },
+    ]);
+  });
+
+  it.each(['', '250,', '0', '10x0', 'ten', '1.5', '10x10x10', '-5'])(
+    'are refused when written %j',
+    (text) => {
+      expect(() => parseSizes(text)).toThrow('write sizes like');
+    },
+  );
 });

@@ -74,3 +74,27 @@ export function addRecord(records: readonly ScaleRecord[], record: ScaleRecord):
 export function writeReport(path: string, records: readonly ScaleRecord[]): void {
   writeFileSync(path, `${JSON.stringify({ records }, undefined, 2)}\n`);
 }
+
+/** The figures that tell how the cost grows with the size, as lines of text. */
+export function summaryOf(records: readonly ScaleRecord[]): string {
+  const rows = records.map((record) => [
+    `${record.nodes} x ${record.targets}`,
+    String(record.objects),
+    `${record.settledSeconds} s`,
+    String(record.requestsPerObject),
+    `${record.cpuMsPerObject} ms`,
+    `${record.residentMiB} MiB`,
+    `${record.edits.p50Ms} / ${record.edits.p99Ms} ms`,
+    String(record.edits.requestsPerObject),
+  ]);
+  const head = [
+    ...['nodes x targets', 'objects', 'until at rest', 'requests/object', 'CPU/object', 'memory'],
+    ...['edit to child p50 / p99', 'requests/edited object'],
+  ];
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return [head, ...rows]
+    .map((row) => row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join('  '))
+    .join('\n');
+}
