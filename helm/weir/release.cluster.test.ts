@@ -260,6 +260,9 @@ describe('a release on a real API server', () => {
       return fields.length === 0 ? undefined : fields;
     });
     expect(undeclared).toEqual(expect.arrayContaining(['status.specRevision', 'status.listeners.outages']));
+    // One field alone is refused in other words than several.
+    const one = await report({ specRevision: SPEC_REVISION }).catch((error: unknown) => error);
+    expect(undeclaredFields(one)).toEqual(['status.specRevision']);
     await report(withoutFields({ status: newer }, undeclared).status);
     const reported = await cluster.find(RESOURCES.targetNodes, 'fast-node-a', fast.namespace);
     expect(reported?.['status']).toMatchObject({ version: 'newer', listeners });
