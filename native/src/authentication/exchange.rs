@@ -200,6 +200,12 @@ impl Exchange {
         self.outcome.take()
     }
 
+    /// The host began, and did not yet hear how it ended.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+
     /// The host failed and knows it: its queue is to be closed.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -128,6 +128,13 @@ impl Controller {
         self.authentication.is_pending(queue_id)
     }
 
+    /// The queue's host began to authenticate itself, for the first time or anew: end the queue if it does not in time.
+    #[must_use]
+    pub fn authentication_under_way(&self, queue_id: u16) -> bool {
+        let mut exchanges = self.authentication.exchanges.iter();
+        exchanges.any(|(id, exchange)| *id == queue_id && exchange.is_under_way())
+    }
+
     /// What became of a queue's authentication since the last call. After a success the queue takes commands.
     pub fn take_authentication_outcome(&mut self, queue_id: u16) -> Option<Outcome> {
         let outcome = self.authentication.exchange(queue_id).take_outcome()?;

@@ -52,7 +52,8 @@ pub struct QueuePair<P: Provider> {
     pub association: Option<Handle>,
     /// When a queue pair without a Connect is taken down.
     pub connect_deadline: Instant,
-    /// When it is taken down because it had to authenticate and did not; `None` once it did, or need not.
+    /// When it is taken down because it had to authenticate, or began to do so anew, and did not; `None` once it did, or
+    /// need not.
     pub authentication_deadline: Option<Instant>,
     /// That its authentication failed was reported.
     pub authentication_reported: bool,

@@ -9,8 +9,8 @@ use crate::engine::poller::Poller;
 use crate::engine::request::After;
 use crate::provider::Provider;
 
-/// A queue that has to authenticate and does not in this time is taken down (NVMe base 2.0 section 8.13.5.2 asks for a
-/// limit; reference targets: 120 s).
+/// A queue that has to authenticate, or began to do so anew, and does not in this time is taken down (NVMe base 2.0
+/// section 8.13.5.2 asks for a limit; reference targets: 120 s).
 pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl<P: Provider, B: Backend> Poller<P, B> {
@@ -21,9 +21,17 @@ impl<P: Provider, B: Backend> Poller<P, B> {
             .controller
             .authentication_pending(queue_id)
         {
-            let deadline = self.now + AUTHENTICATION_TIMEOUT;
-            self.queue_pairs[queue_pair].authentication_deadline = Some(deadline);
-            self.schedule(deadline);
+            self.limit_authentication(queue_pair);
+        }
+    }
+
+    /// The time for it begins, unless it runs already: beginning again does not make it longer.
+    fn limit_authentication(&mut self, queue_pair: Handle) {
+        let deadline = &mut self.queue_pairs[queue_pair].authentication_deadline;
+        if deadline.is_none() {
+            let end = self.now + AUTHENTICATION_TIMEOUT;
+            *deadline = Some(end);
+            self.schedule(end);
         }
     }
 
@@ -40,6 +48,9 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         if controller.authentication_failed(queue_id) {
             self.requests[handle].after = After::Close(CloseReason::AuthenticationFailed);
         }
+        if controller.authentication_under_way(queue_id) {
+            self.limit_authentication(owner);
+        }
         match outcome {
             Some(Outcome::Authenticated) => {
                 self.queue_pairs[owner].authentication_deadline = None;
@@ -55,8 +66,8 @@ impl<P: Provider, B: Backend> Poller<P, B> {
         }
     }
 
-    /// A queue pair that has to authenticate is taken down for this reason, before it did: says so, unless that was
-    /// said, or it is nobody's fault.
+    /// A queue pair that has to authenticate, or began to do so anew, is taken down for this reason, before it did: says
+    /// so, unless that was said, or it is nobody's fault.
     pub(super) fn report_unauthenticated(&mut self, handle: Handle, association: Handle, reason: CloseReason) {
         let queue_pair = &self.queue_pairs[handle];
         if queue_pair.authentication_deadline.is_none() || queue_pair.authentication_reported {

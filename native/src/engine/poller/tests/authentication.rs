@@ -184,6 +184,78 @@ fn a_host_that_does_not_authenticate_itself_is_closed_and_counted_in_the_end() {
     assert_eq!(refusals(&bench.take_told()), ["AuthenticationTimedOut"]);
 }
 
+/// Lets time pass for a host that shows in time that it is alive.
+fn pass_alive(bench: &mut Bench, host: &TestHost, seconds: u64) {
+    for _ in 0..seconds / 4 {
+        bench.pass(Duration::from_secs(4));
+        if bench.poller.association_count() > 0 {
+            let keep_alive = CommandBuilder::new(admin::KEEP_ALIVE, host.command_id()).build();
+            assert!(host.command(bench, host.admin, keep_alive, &[]).status.is_success());
+        }
+    }
+}
+
+/// A host that authenticated itself and is served.
+fn served() -> (Bench, TestHost) {
+    let mut bench = bench();
+    let (host, _) = connect(&mut bench);
+    assert!(succeeded(&authenticate(&mut bench, &host, host.admin, HOST_KEY)));
+    host.configure(&mut bench, Configuration::ENABLE);
+    bench.take_told();
+    (bench, host)
+}
+
+#[test]
+fn a_host_that_begins_anew_and_does_not_finish_is_closed_and_counted_in_the_end() {
+    let (mut bench, host) = served();
+    assert!(
+        send(&mut bench, &host, host.admin, &Prover::negotiate())
+            .status
+            .is_success()
+    );
+    pass_alive(&mut bench, &host, 60);
+    let again = send(&mut bench, &host, host.admin, &Prover::negotiate());
+    assert!(again.status.is_success(), "it may begin again, in the same time");
+    pass_alive(&mut bench, &host, 56);
+    assert_eq!(bench.poller.association_count(), 1);
+    assert_eq!(bench.counters.authentication_failures.get(), 0);
+    pass_alive(&mut bench, &host, 8);
+    assert_eq!(bench.poller.association_count(), 0);
+    assert!(!host.sim.is_connected(host.admin.connection));
+    assert_eq!(bench.counters.authentication_failures.get(), 1);
+    assert_eq!(refusals(&bench.take_told()), ["AuthenticationTimedOut"]);
+}
+
+#[test]
+fn a_host_that_fails_anew_and_does_not_ask_what_became_of_it_is_closed_in_the_end() {
+    let (mut bench, host) = served();
+    let mut prover = Prover::new(CONTROLLER_KEY, None);
+    assert!(
+        send(&mut bench, &host, host.admin, &Prover::negotiate())
+            .status
+            .is_success()
+    );
+    let reply = prover.reply(&receive(&mut bench, &host, host.admin));
+    assert!(send(&mut bench, &host, host.admin, &reply).status.is_success());
+    pass_alive(&mut bench, &host, 124);
+    assert_eq!(bench.poller.association_count(), 0);
+    assert_eq!(bench.counters.authentication_failures.get(), 1, "it is counted once");
+    assert_eq!(refusals(&bench.take_told()), ["AuthenticationWrongResponse"]);
+}
+
+#[test]
+fn a_host_that_finished_anew_or_began_nothing_has_no_time_limit() {
+    let (mut bench, host) = served();
+    assert!(succeeded(&authenticate(&mut bench, &host, host.admin, HOST_KEY)));
+    let region = host.sim.register(4096);
+    let fetch = build_receive(host.command_id(), 4096).data(keyed(region)).build();
+    let nothing = host.command(&mut bench, host.admin, fetch, &[]);
+    assert_eq!(nothing.status, StatusCode::CommandSequenceError.permanent());
+    pass_alive(&mut bench, &host, 132);
+    assert_eq!(bench.poller.association_count(), 1);
+    assert_eq!(bench.counters.authentication_failures.get(), 0);
+}
+
 #[test]
 fn without_a_usable_key_the_host_is_refused_at_once() {
     let mut bench = bench();
