@@ -178,6 +178,8 @@ impl Host {
                 ConnectOutcome::Accepted(_) | ConnectOutcome::Failed(_) => self.sim.disconnect(queue.connection),
                 _ => {}
             }
+            // Else every try there ever was would stay in the state, and no outage lead back to what was before it.
+            self.sim.forget(queue.connection);
             for kind in queue.in_flight.into_values() {
                 if let Kind::Write { block } = kind {
                     self.history.write_is_uncertain(block);

@@ -332,6 +332,7 @@ impl Machine {
         if !self.freedom.host {
             self.step_host();
         }
+        self.world.forget_connections();
     }
 
     /// The host has turns of its own.

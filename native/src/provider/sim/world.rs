@@ -491,6 +491,12 @@ impl SimWorld {
         panic!("the world is not idle after {STEPS_MAX} steps");
     }
 
+    /// Drops what hosts gave up for good and nobody refers to any more. It happens by itself now and then; an exploration
+    /// asks for it at once, for what is remembered tells states apart that are the same.
+    pub fn forget_connections(&self) {
+        self.with(World::forget_connections);
+    }
+
     /// How many things can happen next.
     #[must_use]
     pub fn choices(&self) -> usize {
