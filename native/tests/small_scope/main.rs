@@ -166,13 +166,18 @@ fn run(wanted: Wanted) -> bool {
 }
 
 /// One flap and every interleaving; with two writes, the link changes when everybody waits, as that takes half the time.
-/// Faults are found with one turn out of order.
+/// Three flaps, at every moment that anybody waits for, each in its turn. Faults are found with one turn out of order.
 fn scopes_of_the_test() -> Vec<Wanted> {
     let when_everybody_waits = Wanted {
         midst: Some(0),
         ..Wanted::new(Script::TwoWrites, 1)
     };
-    let sound = [Wanted::new(Script::WriteAndRead, 1), when_everybody_waits];
+    let three_flaps = Wanted {
+        delays: Some(0),
+        midst: Some(0),
+        ..Wanted::new(Script::WriteAndRead, 3)
+    };
+    let sound = [Wanted::new(Script::WriteAndRead, 1), when_everybody_waits, three_flaps];
     let broken = FAULTS_TO_BE_FOUND.map(|fault| Wanted {
         fault: Some(fault),
         delays: Some(1),
