@@ -14,7 +14,7 @@ import { namesCluster } from '../../operator/kubernetes/kubeconfig.ts';
 import type { KubernetesObject } from '../../operator/kubernetes/object.ts';
 import { Reflector } from '../../operator/kubernetes/reflector.ts';
 import { apiVersionOf, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
-import { undeclaredFields, withoutFields } from '../../operator/kubernetes/undeclared-fields.ts';
+import { applyKnownFields } from '../../operator/kubernetes/undeclared-fields.ts';
 import { askCluster, ScrapeAccess } from '../../operator/observability/scrape-access.ts';
 import type { Core } from '../core/core.ts';
 import { CoreError } from '../core/errors.ts';
@@ -223,14 +223,8 @@ class FollowedNode implements FollowedSource {
       status,
     };
     const path = objectPath(RESOURCES.targetNodes, { namespace, name }, 'status');
-    try {
-      await this.#api.apply(path, object, DATAPLANE_FIELD_MANAGER);
-    } catch (error) {
-      // After a rollback of the chart the CRD is older than this: what it knows is told all the same.
-      const undeclared = undeclaredFields(error);
-      if (undeclared.length === 0) throw error;
-      await this.#api.apply(path, withoutFields(object, undeclared), DATAPLANE_FIELD_MANAGER);
-    }
+    // After a rollback of the chart the CRD is older than this: what it knows is told all the same.
+    await applyKnownFields(object, (known) => this.#api.apply(path, known, DATAPLANE_FIELD_MANAGER));
   }
 }
 

@@ -5,7 +5,7 @@ import { ApiError } from './api-error.ts';
 const ITEM = /\[(?:"(?:[^"\\]|\\.)*"|[^\]"])*\]/g;
 
 /**
- * Server-side apply refuses the whole object and names each such field, for example
+ * Server-side apply refuses the whole object and names such fields, though not each at once, for example
  * `.status.listeners[name="a"].outages`: several of them in lines of their own, one alone at the end of the line.
  */
 const UNDECLARED = new RegExp(
@@ -30,4 +30,28 @@ function without(value: unknown, path: readonly string[]): unknown {
 /** The object without these fields, in every item of the lists on the way. */
 export function withoutFields<T extends object>(object: T, paths: readonly string[]): T {
   return paths.reduce<unknown>((left, path) => without(left, path.split('.')), object) as T;
+}
+
+/**
+ * Applies of an object what the API server knows. It looks at the fields of a map in no order and at none after the
+ * first that it does not know (nor into them), so that a refusal names one of several, and not the same each time: it is
+ * asked again without those named until it takes the rest. That ends: each time the object has fewer fields.
+ *
+ * @param apply server-side apply of what it is given; rejects with what the API server said.
+ * @throws the refusal that names nothing to leave out.
+ */
+export async function applyKnownFields<T extends object>(
+  object: T,
+  apply: (object: T) => Promise<unknown>,
+): Promise<void> {
+  for (let left = object; ; ) {
+    try {
+      await apply(left);
+      return;
+    } catch (error) {
+      const rest = withoutFields(left, undeclaredFields(error));
+      if (JSON.stringify(rest) === JSON.stringify(left)) throw error;
+      left = rest;
+    }
+  }
 }
