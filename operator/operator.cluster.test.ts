@@ -409,14 +409,26 @@ describe('a pod that the API server refuses', () => {
 });
 
 describe('devices by Dynamic Resource Allocation', () => {
-  /** The operator anew, with the class that it was given. */
-  const restart = async (deviceClass: string) => {
+  /** The operator anew, with this class, or with devices by a device plugin. */
+  const restart = async (deviceClass?: string) => {
     stop.abort();
     await operator.ended;
     stop = new AbortController();
-    operator = await start(false, { ...SAMPLE_SETTINGS, deviceAccess: 'ResourceClaim', deviceClass });
+    const claims = deviceClass === undefined ? {} : { deviceAccess: 'ResourceClaim' as const, deviceClass };
+    operator = await start(false, { ...SAMPLE_SETTINGS, ...claims });
   };
   const daemonSet = () => cluster.find(RESOURCES.daemonSets, 'weir-target-fast', namespace);
+  /** What the DaemonSet controller reports when it has made pods as the DaemonSet says. */
+  const settleDaemonSet = async () => {
+    const observedGeneration = (await daemonSet())?.metadata.generation;
+    const path = objectPath(RESOURCES.daemonSets, { namespace, name: 'weir-target-fast' }, 'status');
+    await cluster.api.mergePatch(path, {
+      status: {
+        ...{ observedGeneration, desiredNumberScheduled: 1, currentNumberScheduled: 1 },
+        ...{ numberMisscheduled: 0, numberReady: 1 },
+      },
+    });
+  };
   const claimTemplate = (deviceClass: string) =>
     cluster.waitFor('a DaemonSet that claims the class', async () => {
       const set = await daemonSet();
@@ -437,14 +449,7 @@ describe('devices by Dynamic Resource Allocation', () => {
     const pod = await cluster.runPod(namespace, 'fast', 'node-a');
     await restart('other.example');
     const later = await claimTemplate('other.example');
-    const observedGeneration = (await daemonSet())?.metadata.generation;
-    const path = objectPath(RESOURCES.daemonSets, { namespace, name: 'weir-target-fast' }, 'status');
-    await cluster.api.mergePatch(path, {
-      status: {
-        ...{ observedGeneration, desiredNumberScheduled: 1, currentNumberScheduled: 1 },
-        ...{ numberMisscheduled: 0, numberReady: 1 },
-      },
-    });
+    await settleDaemonSet();
     // The pod is outdated and silent: it is replaced, and needs its template until it has gone.
     await cluster.waitFor('the pod to be told to go', async () => {
       const found = await cluster.find(RESOURCES.pods, pod, namespace);
@@ -456,6 +461,15 @@ describe('devices by Dynamic Resource Allocation', () => {
       objectPath(RESOURCES.resourceClaimTemplates, { namespace, name: later?.metadata.name ?? '' }),
     );
     await cluster.waitFor('the template to be back', async () => (await templates()).length === 1);
+    // No pod is left that uses it when devices come in another way.
+    await restart();
+    await cluster.waitFor('a DaemonSet that claims nothing', async () => {
+      const { resourceClaims } = (await daemonSet())?.['spec'].template.spec ?? {};
+      return (resourceClaims ?? []).length === 0;
+    });
+    expect(await templates()).toHaveLength(1);
+    await settleDaemonSet();
+    await cluster.waitFor('the last template to go', async () => (await templates()).length === 0);
   });
 });
 

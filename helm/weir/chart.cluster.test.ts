@@ -302,7 +302,7 @@ describe('the chart', () => {
       ],
       [
         'rdma.example',
-        ['get', 'list', 'watch', 'create', 'patch', 'delete'],
+        ['list', 'watch', 'delete', 'get', 'create', 'patch'],
         ['devices of the class rdma.example', "startsWith(object.metadata.name + '-')"],
       ],
     ],

@@ -86,6 +86,15 @@ describe('a reflector', () => {
     expect(Number(query?.get('timeoutSeconds'))).toBeGreaterThanOrEqual(300);
   });
 
+  it('of a kind that a cluster need not have is empty where there is none, and asks no more', async () => {
+    server.lists = [(response) => sendJson(response, { reason: 'NotFound' }, 404)];
+    const reflector = start({ optional: true });
+    await reflector.synced;
+    await running;
+    expect([...reflector.values()]).toEqual([]);
+    expect(server.requests).toHaveLength(1);
+  });
+
   it('follows additions, changes and deletions, and tells each once', async () => {
     server.lists = [list('1', [node('a1', '1')])];
     server.watches = [

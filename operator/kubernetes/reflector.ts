@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import type { Api, Query } from './api-client.ts';
-import { ApiError, isExpired } from './api-error.ts';
+import { ApiError, isExpired, isNotFound } from './api-error.ts';
 import { type BackoffLimits, fullJitter, type Random, sleep } from './backoff.ts';
 import { type KubernetesObject, objectKey } from './object.ts';
 import { listPath, type Resource } from './resource.ts';
@@ -59,6 +59,8 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   /** Every object is handed to the handler again this often, to repair what no watch tells of; never when absent. */
   readonly resyncMilliseconds?: number;
   readonly backoff?: BackoffLimits;
+  /** Where the cluster does not have the kind there is nothing to look for, instead of trying for ever. */
+  readonly optional?: boolean;
 }
 
 interface ListPage {
@@ -121,7 +123,7 @@ export class Reflector<T extends KubernetesObject> {
     return [...keys].flatMap((key) => this.#objects.get(key) ?? []);
   }
 
-  /** Lists and watches until the signal aborts. Never rejects. */
+  /** Lists and watches until the signal aborts, or until there is no such kind (see `optional`). Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     const { resyncMilliseconds } = this.#options;
     const resync =
@@ -138,6 +140,10 @@ export class Reflector<T extends KubernetesObject> {
           });
         } catch (error) {
           if (signal.aborted) return;
+          if (this.#options.optional === true && isNotFound(error)) {
+            this.#listed();
+            return;
+          }
           const reason = this.#restartReason(error);
           if (reason === 'expired' || failures >= FAILURES_BEFORE_LIST) this.#resourceVersion = undefined;
           await sleep(this.#waitAfter(error, failures), signal);
@@ -178,9 +184,13 @@ export class Reflector<T extends KubernetesObject> {
     } while (next !== undefined);
     for (const key of [...this.#objects.keys(), ...this.#unreadable]) if (!seen.has(key)) this.#remove(key);
     observer?.eventSeen(resource.plural);
+    this.#listed();
+    return resourceVersion;
+  }
+
+  #listed(): void {
     this.#isSynced = true;
     this.#synced.resolve();
-    return resourceVersion;
   }
 
   /** Returns when the server ends the watch in good order. */

@@ -40,7 +40,7 @@ export interface LiveChildren {
   readonly daemonSet: DataplaneDaemonSet | undefined;
   readonly targetNodes: readonly StoredTargetNode[];
   readonly pods: readonly DataplanePod[];
-  /** ResourceClaimTemplates; none where devices come otherwise. */
+  /** ResourceClaimTemplates, of this DeviceClass or of a former one. */
   readonly claimTemplates: readonly StoredClaimTemplate[];
   /** Nodes on which a pod of the target is alive. */
   readonly podNodes: ReadonlySet<string>;

@@ -46,7 +46,7 @@ export const WATCHED_RESOURCES = [
 
 /** Resources that the operator watches with these settings; their metrics exist from the start. */
 export function watchedResources({ deviceAccess }: Pick<DataplaneSettings, 'deviceAccess'>): string[] {
-  // Older clusters do not have the kind, and elsewhere the operator has no right to it.
+  // Older clusters do not have the kind; elsewhere it is watched for what an earlier `deviceAccess` left.
   const { plural } = RESOURCES.resourceClaimTemplates;
   return deviceAccess === 'ResourceClaim' ? [...WATCHED_RESOURCES, plural] : WATCHED_RESOURCES;
 }
@@ -161,16 +161,14 @@ export class TargetController {
       onChange: (current, previous) => this.#volumeChanged(current, previous),
     });
     this.#targets = targets;
-    // It stays empty where it is not run.
+    // Watched with any `deviceAccess`: a former one may have left some, which go when no pod uses them any more.
     const claimTemplates = new Reflector({
       ...child,
       resource: RESOURCES.resourceClaimTemplates,
       parse: parseClaimTemplate,
+      optional: options.settings.deviceAccess !== 'ResourceClaim',
     });
-    this.#reflectors = [
-      ...[targets, nodes, targetNodes, daemonSets, pods, claims, volumes],
-      ...(options.settings.deviceAccess === 'ResourceClaim' ? [claimTemplates] : []),
-    ];
+    this.#reflectors = [targets, nodes, targetNodes, daemonSets, pods, claims, volumes, claimTemplates];
     const caches = { targets, nodes, targetNodes, daemonSets, pods, claims, volumes, claimTemplates };
     this.#reconciler = new TargetReconciler(api, caches, options.settings, logger, options.targetObserver);
   }
