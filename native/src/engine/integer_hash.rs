@@ -2,10 +2,42 @@
 //! mixed against collisions, and a look-up on the way of every I/O costs one multiplication.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::{Deref, DerefMut};
 
-/// A map keyed by integers of our own.
-pub type IntegerMap<K, V> = HashMap<K, V, BuildHasherDefault<IntegerHasher>>;
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<IntegerHasher>>;
+
+/// A map keyed by integers of our own. Shown in the order of its keys, so that equal maps look equal.
+pub struct IntegerMap<K, V>(Map<K, V>);
+
+impl<K, V> Default for IntegerMap<K, V> {
+    fn default() -> Self {
+        Self(Map::default())
+    }
+}
+
+impl<K, V> Deref for IntegerMap<K, V> {
+    type Target = Map<K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<K, V> DerefMut for IntegerMap<K, V> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl<K: Ord + fmt::Debug, V: fmt::Debug> fmt::Debug for IntegerMap<K, V> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut entries: Vec<_> = self.0.iter().collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        formatter.debug_map().entries(entries).finish()
+    }
+}
 
 /// 2^64 divided by the golden ratio: spreads consecutive numbers over the high bits (Knuth, volume 3, section 6.4).
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -41,8 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn maps_are_shown_in_the_order_of_their_keys() {
+        let mut map = IntegerMap::default();
+        map.extend((0..100_u32).rev().map(|number| (number, ())));
+        let sorted: std::collections::BTreeMap<u32, ()> = (0..100).map(|number| (number, ())).collect();
+        assert_eq!(format!("{map:?}"), format!("{sorted:?}"));
+    }
+
+    #[test]
     fn consecutive_numbers_are_found_again_and_spread_over_the_low_bits() {
-        let map: IntegerMap<u32, u32> = (0..1000).map(|number| (number, number + 1)).collect();
+        let mut map = IntegerMap::default();
+        map.extend((0..1000_u32).map(|number| (number, number + 1)));
         assert!((0..1000).all(|number| map[&number] == number + 1));
         let low_bits: std::collections::BTreeSet<_> = (0..64_u32)
             .map(|number| {

@@ -16,6 +16,7 @@
 //! Two states are taken for one if their 64-bit hashes are the same.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
 /// How long a moment in a field is looked back at, in nanoseconds: longer ago is all alike. The others are deadlines: they
@@ -198,7 +199,7 @@ impl Default for SkippedFields {
 }
 
 /// What one more piece of text means.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Piece {
     Literal(u64),
     Name(Kind, (u64, u64)),
@@ -556,46 +557,106 @@ fn nanoseconds_as_shown(moment: Instant) -> i128 {
     seconds * 1_000_000_000 + nanoseconds
 }
 
-/// Makes fingerprints, one after the other in the same memory.
+/// What one part of a state reads as. Most turns change one or two of the parts, so that most were read before.
 #[derive(Debug, Default)]
+struct ReadBefore {
+    /// Of the text and of the moment it was read at.
+    hash: u64,
+    pieces: Vec<Piece>,
+}
+
+/// Parts of a state.
+const PARTS_MAX: usize = 8;
+
+/// Parts that are remembered; a newer one takes the place of an older.
+const REMEMBERED: usize = 1 << 12;
+
+/// Takes the text of a state, part by part. Names may go through all of them, brackets not.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    text: &'a mut String,
+    ends: &'a mut Vec<usize>,
+}
+
+impl Parts<'_> {
+    /// What was written since the last part is one.
+    pub fn end(&mut self) {
+        assert!(self.ends.len() < PARTS_MAX, "more parts than there are places for");
+        self.ends.push(self.text.len());
+    }
+}
+
+impl fmt::Write for Parts<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.write_str(text)
+    }
+}
+
+/// Makes fingerprints, one after the other in the same memory.
+#[derive(Debug)]
 pub struct Fingerprinter {
     text: String,
-    pieces: Vec<Piece>,
+    /// Where each part ends in the text.
+    ends: Vec<usize>,
+    read: Vec<Piece>,
+    remembered: Vec<ReadBefore>,
+    /// Places in `remembered` that make up the state, in order.
+    parts: Vec<usize>,
     names: Vec<(Kind, (u64, u64))>,
     ranks: Vec<u64>,
     skipped: SkippedFields,
 }
 
+impl Default for Fingerprinter {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            ends: Vec::new(),
+            read: Vec::new(),
+            remembered: std::iter::repeat_with(ReadBefore::default).take(REMEMBERED).collect(),
+            parts: Vec::new(),
+            names: Vec::new(),
+            ranks: Vec::new(),
+            skipped: SkippedFields::default(),
+        }
+    }
+}
+
+/// Literals that follow each other, as one.
+fn digest(read: &[Piece], pieces: &mut Vec<Piece>) {
+    pieces.clear();
+    let mut run = None;
+    for piece in read {
+        match piece {
+            Piece::Literal(word) => run = Some(mix(run.unwrap_or(0), *word)),
+            Piece::Name(..) => {
+                pieces.extend(run.take().map(Piece::Literal));
+                pieces.push(*piece);
+            }
+        }
+    }
+    pieces.extend(run.map(Piece::Literal));
+}
+
 impl Fingerprinter {
-    /// The fingerprint of a state at `now`, which `describe` shows as text.
-    pub fn fingerprint(&mut self, now: Instant, describe: impl FnOnce(&mut String) -> fmt::Result) -> u64 {
-        self.text.clear();
-        describe(&mut self.text).expect("a string has room");
-        self.pieces.clear();
-        let root = Frame {
-            name: "",
-            field: "",
-            bracket: b' ',
-            index: 0,
-            kind: None,
-            seconds: 0,
-            slot: 0,
-        };
-        let mut reader = Reader {
-            text: &self.text,
-            at: 0,
-            now: nanoseconds_as_shown(now),
-            frames: vec![root],
-            pieces: &mut self.pieces,
-            skipped: &mut self.skipped,
-            calm: false,
-            associated: false,
-        };
-        reader.read();
-        assert_eq!(reader.frames.len(), 1, "brackets match");
+    /// The fingerprint of a state at `now`, which `describe` shows as text: after each part it says where the part ends.
+    pub fn fingerprint(&mut self, now: Instant, describe: impl FnOnce(&mut Parts<'_>) -> fmt::Result) -> u64 {
+        let Self { text, ends, .. } = self;
+        text.clear();
+        ends.clear();
+        describe(&mut Parts { text, ends }).expect("a string has room");
+        assert_eq!(ends.last(), Some(&text.len()), "the last part has an end");
+        self.parts.clear();
+        let now = nanoseconds_as_shown(now);
+        let mut start = 0;
+        for index in 0..self.ends.len() {
+            let end = self.ends[index];
+            self.read_part(index, start..end, now);
+            start = end;
+        }
         self.rank();
         let mut state = 0;
-        for piece in &self.pieces {
+        for piece in self.parts.iter().flat_map(|part| &self.remembered[*part].pieces) {
             state = match piece {
                 Piece::Literal(word) => mix(state, *word),
                 Piece::Name(kind, name) => {
@@ -607,13 +668,54 @@ impl Fingerprinter {
         state
     }
 
+    /// Reads a part, unless it was read before.
+    fn read_part(&mut self, index: usize, range: Range<usize>, now: i128) {
+        let text = &self.text[range];
+        let hash = mix(mix(hash_of(text), now as u64), index as u64);
+        // Each part of a state has places of its own: two of them never take each other's.
+        let part = (hash as usize % (REMEMBERED / PARTS_MAX)) * PARTS_MAX + index;
+        self.parts.push(part);
+        if self.remembered[part].hash == hash {
+            return;
+        }
+        self.read.clear();
+        let root = Frame {
+            name: "",
+            field: "",
+            bracket: b' ',
+            index: 0,
+            kind: None,
+            seconds: 0,
+            slot: 0,
+        };
+        let mut reader = Reader {
+            text,
+            at: 0,
+            now,
+            frames: vec![root],
+            pieces: &mut self.read,
+            skipped: &mut self.skipped,
+            calm: false,
+            associated: false,
+        };
+        reader.read();
+        assert_eq!(reader.frames.len(), 1, "brackets match");
+        let place = &mut self.remembered[part];
+        place.hash = hash;
+        digest(&self.read, &mut place.pieces);
+    }
+
     /// Ranks: by kind, and for handles by slot.
     fn rank(&mut self) {
         let Self {
-            pieces, names, ranks, ..
+            parts,
+            remembered,
+            names,
+            ranks,
+            ..
         } = self;
         names.clear();
-        for piece in &*pieces {
+        for piece in parts.iter().flat_map(|part| &remembered[*part].pieces) {
             if let Piece::Name(kind, name) = piece {
                 names.push((*kind, *name));
             }

@@ -2,7 +2,7 @@
 //! the link and time. Each can be given its turn.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use weir_core::provider::sim::{LinkState, LiveObjects, SimDeviceSpec, SimProvide
 use weir_core::subsystem::model::Model;
 use weir_core::subsystem::spec::{DesiredState, PollingMode};
 
-use crate::fingerprint::Fingerprinter;
+use crate::fingerprint::{Fingerprinter, Parts};
 use crate::host::{BLOCK_BYTES, Host, Script};
 use crate::storage::{BLOCKS, Storage};
 
@@ -410,13 +410,19 @@ impl Machine {
     }
 
     /// Everything that decides what can happen next, as text.
-    pub fn describe(&self, text: &mut dyn fmt::Write) -> fmt::Result {
-        write!(text, "Control {:?} ", self.control)?;
-        write!(text, "{:?} ", *locked(&self.poller.poller))?;
+    fn describe(&self, text: &mut Parts<'_>) -> fmt::Result {
+        write!(text, "Control {:?}", self.control)?;
+        text.end();
+        write!(text, "{:?}", *locked(&self.poller.poller))?;
+        text.end();
         self.world.describe(text)?;
-        write!(text, " {:?} ", self.links)?;
+        text.end();
+        write!(text, "{:?} {} {} ", self.links, self.link_up, self.flaps_left)?;
         self.storage.describe(text)?;
-        write!(text, " {:?} {} {}", self.host, self.link_up, self.flaps_left)
+        text.end();
+        write!(text, "{:?}", self.host)?;
+        text.end();
+        Ok(())
     }
 
     /// Tells this state from others.
