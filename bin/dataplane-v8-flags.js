@@ -6,6 +6,9 @@ exports.dataplaneV8Flags = [
   '--no-opt',
   '--no-maglev',
   '--no-sparkplug',
-  // The young generation stays as small as it starts: it grows to 32 MiB while modules load, and never shrinks.
+  // The young generation stays as small as it can be: left alone it grows while modules load, and never shrinks.
   '--semi-space-growth-factor=1',
+  '--max-semi-space-size=1',
+  // Threads that collect together leave live objects ever differently strewn over pages, which are then kept.
+  '--single-threaded-gc',
 ];
