@@ -42,9 +42,16 @@ export class SimulatedDataplanes {
       parse: parseTargetNode,
       groupOf: (object) => slotOf(object, object.spec.nodeName),
       onChange: (current, previous) => {
-        if (current === undefined || current.metadata.generation === previous?.metadata.generation) return;
+        if (current === undefined) return;
+        const key = objectKey(current);
+        // The operator, behind with what it knows of the pod, spoke in the dataplane's place: it reports again.
+        if (previous?.status?.startTime !== undefined && current.status?.startTime === undefined) {
+          this.#reported.delete(key);
+          this.#queue.add(key);
+        }
+        if (current.metadata.generation === previous?.metadata.generation) return;
         this.onSpec(current);
-        this.#queue.add(objectKey(current));
+        this.#queue.add(key);
       },
     });
     this.#pods = new Reflector({
