@@ -23,6 +23,7 @@ export default defineConfig({
         test: {
           name: 'cluster',
           include: [`${sources}/**/*.cluster.test.ts`],
+          globalSetup: ['operator/testing/cluster-setup.ts'],
           fileParallelism: false,
           testTimeout: 2 * minute,
           hookTimeout: 15 * minute,

@@ -6,6 +6,7 @@ import { startControllers, stopControllers } from '../../lab/control-plane/contr
 import { startKwok, stopKwok } from '../../lab/control-plane/kwok.ts';
 import type { Progress } from '../../lab/progress.ts';
 import { type KubernetesBinary, kubernetesBinaries, kubernetesVersion } from '../../lab/setup/binaries.ts';
+import { installPackages } from '../../lab/setup/packages.ts';
 import { sleep, waitFor } from '../../lab/system/wait.ts';
 import { objectKey } from '../../operator/kubernetes/object.ts';
 import { Reflector } from '../../operator/kubernetes/reflector.ts';
@@ -392,6 +393,7 @@ class Run {
 /** Builds a cluster of that size, measures, and leaves nothing behind. */
 export async function measureScale(size: ScaleSize, progress: Progress): Promise<ScaleRecord> {
   const controllers: readonly KubernetesBinary[] = ['kube-controller-manager', 'kube-scheduler'];
+  await installPackages(progress);
   await kubernetesBinaries(progress, ['kube-apiserver', ...(size.pods ? controllers : [])]);
   const cluster = await progress.step('start etcd and an API server', () => TestCluster.start());
   const dir = cluster.directory;
