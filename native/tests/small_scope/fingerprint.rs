@@ -19,6 +19,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
+use weir_core::provider::sim::KEYS_OF_A_KIND;
+
 /// How long a moment in a field is looked back at, in nanoseconds: longer ago is all alike. The others are deadlines: they
 /// are to come, now, or past.
 fn looked_back_at(field: &str) -> i128 {
@@ -395,6 +397,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An object of the simulated device. Which of two objects of different kinds is the older makes no difference.
+    fn key(&mut self, key: u64) {
+        let kind = key / KEYS_OF_A_KIND;
+        self.literal(kind);
+        self.name(Kind::Key, (kind, key));
+    }
+
     fn number(&mut self, text: &'a str, is_map_key: bool) {
         let Ok(number) = text.parse::<u64>() else {
             return self.word(text);
@@ -439,16 +448,16 @@ impl<'a> Reader<'a> {
             (_, "number" | "queue_pair_number" | "queue_pair") if number != 0 => Kind::QueuePairNumber,
             ("LastWorkRequestReached" | "QueuePairFatal", _) => Kind::QueuePairNumber,
             (_, "key" | "device" | "domain" | "completion_queue" | "receive_queue" | "connection" | "listener") => {
-                Kind::Key
+                return self.key(number);
             }
             (_, "devices" | "domains" | "completion_queues" | "receive_queues" | "listeners" | "connections") => {
-                Kind::Key
+                return self.key(number);
             }
             (
                 "Request" | "Established" | "Disconnected" | "Failed" | "TimewaitExit" | "ConnectionRemoval"
                 | "ListenerRemoval" | "AddressChange" | "HostConnection",
                 "" | "events",
-            ) if frame.index == 0 => Kind::Key,
+            ) if frame.index == 0 => return self.key(number),
             (_, "epoch") | ("Epoch", _) => Kind::Epoch,
             (_, "epochs") if is_map_key => Kind::Epoch,
             (_, "controller_id") => Kind::ControllerId,

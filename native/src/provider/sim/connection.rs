@@ -10,7 +10,7 @@ use super::host::{ConnectOutcome, HostResponse};
 use super::oracle::ViolationKind;
 use super::provider_error;
 use super::queue_pair::PairState;
-use super::world::{Candidate, World};
+use super::world::{Candidate, ObjectKind, World};
 use crate::provider::{AcceptParameters, ProviderError};
 
 /// `RDMA_CM_EVENT_REJECTED`.
@@ -203,7 +203,7 @@ impl World {
             let message = format!("{address} is in use");
             return Err(provider_error("rdma_bind_addr", libc::EADDRINUSE, message));
         }
-        let key = self.next_key();
+        let key = self.next_key(ObjectKind::Listener);
         let listener = Listener {
             address,
             device,

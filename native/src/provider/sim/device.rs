@@ -7,7 +7,7 @@ use super::descriptor::Signal;
 use super::faults::FaultPoint;
 use super::oracle::ViolationKind;
 use super::provider_error;
-use super::world::World;
+use super::world::{ObjectKind, World};
 use crate::provider::{Arena, AsyncEvent, DeviceDriver, DeviceInfo, DeviceLimits, PortState, ProviderError, Sge};
 
 /// State of a device's link.
@@ -271,7 +271,7 @@ impl World {
     pub(super) fn allocate_domain(&mut self, device: u64) -> Result<u64, ProviderError> {
         self.faults.check(FaultPoint::AllocateProtectionDomain)?;
         self.check_device(device, "ibv_alloc_pd")?;
-        let key = self.next_key();
+        let key = self.next_key(ObjectKind::Domain);
         self.domains.insert(key, Domain { device });
         Ok(key)
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::capsule::Capsule;
 use super::connection::{Connection, Direction, HostState, MessageKind, TargetState};
 use super::oracle::ViolationKind;
-use super::world::{SimWorld, World};
+use super::world::{ObjectKind, SimWorld, World};
 
 /// A connection as the host knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,7 +166,7 @@ impl SimHost {
             let host = world.hosts.get_mut(&self.key).expect("hosts are never removed");
             host.last_port = host.last_port.wrapping_add(1).max(32_768);
             let source = SocketAddr::new(host.address, host.last_port);
-            let key = world.next_key();
+            let key = world.next_key(ObjectKind::Connection);
             let connection = Connection {
                 host: self.key,
                 initiator: None,

@@ -9,7 +9,7 @@ use super::device::LinkState;
 use super::faults::FaultPoint;
 use super::oracle::ViolationKind;
 use super::provider_error;
-use super::world::World;
+use super::world::{ObjectKind, World};
 use crate::provider::ProviderError;
 
 /// Private data bytes of a request that the connection manager takes (92 less its own header's 36).
@@ -42,7 +42,7 @@ impl World {
             let message = format!("{} is on no RDMA device", own.ip());
             provider_error("rdma_resolve_addr", libc::ENODEV, message)
         })?;
-        let key = self.next_key();
+        let key = self.next_key(ObjectKind::Initiator);
         let initiator = Initiator {
             token,
             held: true,
@@ -68,7 +68,7 @@ impl World {
             return Err(provider_error("rdma_connect", libc::EINVAL, "private data too long"));
         }
         let (own, device) = (initiator.own, initiator.device);
-        let connection = self.next_key();
+        let connection = self.next_key(ObjectKind::OwnConnection);
         self.connections.insert(
             connection,
             Connection {

@@ -56,7 +56,7 @@ pub use provider::{
     SimCompletionQueue, SimConnectionId, SimDevice, SimListener, SimMemoryRegion, SimProtectionDomain, SimProvider,
     SimQueuePair, SimSharedReceiveQueue,
 };
-pub use world::{LiveObjects, SimWorld};
+pub use world::{KEYS_OF_A_KIND, LiveObjects, SimWorld};
 
 use super::ProviderError;
 

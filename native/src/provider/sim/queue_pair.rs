@@ -9,7 +9,7 @@ use super::device::{LinkState, fingerprint};
 use super::faults::{FaultPoint, InterruptedReceive, TransmitWhileDown};
 use super::oracle::ViolationKind;
 use super::provider_error;
-use super::world::{Candidate, World};
+use super::world::{Candidate, ObjectKind, World};
 use crate::provider::{
     AsyncEvent, CompletionKind, CompletionStatus, ConnectParameters, ProviderError, ReceiveWorkRequest, SendOperation,
     SendWorkRequest, Sge, WorkCompletion,
@@ -136,7 +136,7 @@ impl World {
                 "more entries than the device has",
             ));
         }
-        let key = self.next_key();
+        let key = self.next_key(ObjectKind::CompletionQueue);
         let queue = CompletionQueue {
             device,
             capacity: entries,
@@ -173,7 +173,7 @@ impl World {
                 "more receives than the device has",
             ));
         }
-        let key = self.next_key();
+        let key = self.next_key(ObjectKind::ReceiveQueue);
         let queue = ReceiveQueue {
             domain,
             capacity: entries,

@@ -71,6 +71,25 @@ impl Candidate {
     }
 }
 
+/// A key is so many times the number of the object's [`ObjectKind`], and the object's own number: one that a person can
+/// read. Only keys of one kind are ever compared.
+pub const KEYS_OF_A_KIND: u64 = 1_000_000_000;
+
+/// What a key is the key of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ObjectKind {
+    Device,
+    Domain,
+    CompletionQueue,
+    ReceiveQueue,
+    Listener,
+    Connection,
+    /// What an initiator of our own asks a listener for.
+    OwnConnection,
+    Initiator,
+    Host,
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     seed: u64,
@@ -137,9 +156,10 @@ impl World {
         }
     }
 
-    pub(super) fn next_key(&mut self) -> u64 {
+    /// A key that no object had before.
+    pub(super) fn next_key(&mut self, kind: ObjectKind) -> u64 {
         self.last_key += 1;
-        self.last_key
+        kind as u64 * KEYS_OF_A_KIND + self.last_key
     }
 
     pub(super) fn next_age(&mut self) -> u64 {
@@ -340,7 +360,7 @@ impl SimWorld {
                 "device {} exists",
                 spec.name
             );
-            let key = world.next_key();
+            let key = world.next_key(ObjectKind::Device);
             let device = Device {
                 spec,
                 link: LinkState::Up,
@@ -466,7 +486,7 @@ impl SimWorld {
     #[must_use]
     pub fn add_host(&self, address: IpAddr) -> SimHost {
         let key = self.with(|world| {
-            let key = world.next_key();
+            let key = world.next_key(ObjectKind::Host);
             world.hosts.insert(key, Host::new(address));
             key
         });
