@@ -124,4 +124,16 @@ describe('authentication', () => {
     );
     await read();
   });
+
+  it('refuses the former key from then on, counts it, and still lets the new one in', async () => {
+    await e2e.host.disconnect(e2e.target.nqn);
+    const before = await failures();
+    await expect(connect({ hostKey: HOST_KEY, controllerKey: CONTROLLER_KEY })).rejects.toThrow();
+    expect(await e2e.host.controllers(e2e.target.nqn)).toEqual([]);
+    await waitUntil('it to be counted', async () => (await failures()) > before || undefined, {
+      timeoutSeconds: 60,
+    });
+    await connect({ hostKey: NEXT_HOST_KEY, controllerKey: CONTROLLER_KEY });
+    await read();
+  });
 });
