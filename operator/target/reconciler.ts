@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { isOnHostNetwork } from '../../crds/network.ts';
 import type { NvmeofTargetSpec, NvmeofTargetStatus } from '../../crds/nvmeof-target.ts';
 import { childName } from '../../crds/object-names.ts';
+import type { Silence } from '../../crds/silent-status.ts';
 import { formatProblems, InvalidInputError } from '../../crds/validation.ts';
 import type { TargetIdentity } from '../build/child.ts';
 import type { Api } from '../kubernetes/api-client.ts';
@@ -27,6 +28,7 @@ import { judgeTarget } from './judge.ts';
 import { type ClaimCaches, judgeClaims, type ResolvedClaims } from './judge-claims.ts';
 import { isSelected } from './node-selection.ts';
 import type { StoredTarget, StoredTargetNode } from './nvmeof-target.ts';
+import { podsOnNode } from './pods-on-node.ts';
 import { judgeProgress } from './progress.ts';
 import { Refusal } from './refusal.ts';
 import { connectedHosts, type NodeReport } from './roll-up.ts';
@@ -96,7 +98,7 @@ export class TargetReconciler {
     this.#children = new Children(api, new Applier(api), settings);
     this.#events = new EventRecorder(api, logger);
     this.#statusWriter = new StatusWriter(api, this.#events);
-    this.#silencer = new Silencer(api);
+    this.#silencer = new Silencer(api, (object) => this.#judgeAfresh(object));
     this.#rollout = new RolloutDriver(api, this.#events);
     this.fleet = new Fleet(caches);
   }
@@ -358,6 +360,12 @@ export class TargetReconciler {
       const silence = silences.get(object.spec.nodeName);
       if (silence !== undefined) await this.#silencer.silence(object, silence);
     });
+  }
+
+  async #judgeAfresh(object: StoredTargetNode): Promise<Silence | undefined> {
+    const { nodeName } = object.spec;
+    const pods = await podsOnNode(this.#api, object);
+    return judgeSilence(pods, this.#caches.nodes.get(nodeName), object.status);
   }
 
   async #writeStatus(

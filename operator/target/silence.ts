@@ -36,7 +36,7 @@ const OPERATOR_REASONS: ReadonlySet<string> = new Set<Reason>([
 ]);
 
 /** Whether the status is a dataplane's word, its last one included, and not the operator's in its place. */
-function hasReported(status: NvmeofTargetNodeStatus | undefined): boolean {
+export function hasReported(status: NvmeofTargetNodeStatus | undefined): boolean {
   const ready = findCondition(status?.conditions, 'Ready');
   return ready !== undefined && !(ready.status === 'Unknown' && OPERATOR_REASONS.has(ready.reason));
 }
