@@ -44,6 +44,9 @@ const mutatedFiles = [
   'src/engine/control/connections.rs',
 ];
 
+/** Aborted by an interrupt: what runs is ended, and nothing else begins. */
+const toldToEnd = new AbortController();
+
 const program = new Command('npm run')
   .description('Weir: build, check, test, demonstrate')
   .showHelpAfterError();
@@ -64,6 +67,8 @@ program
         [toolchainStage, rustFormatStage, clippyStage, rustUnitStage],
       ],
       logs,
+      [],
+      toldToEnd.signal,
     );
     process.exitCode = closeRun(results, logs);
   });
@@ -81,6 +86,8 @@ program
         [toolchainStage, rustFormatStage, nativeBuildStage],
       ],
       logs,
+      [],
+      toldToEnd.signal,
     );
     // The core's stages compute; the API server's tests mostly wait: so they end about together. The guests, which count
     // time, come alone and last.
@@ -99,6 +106,7 @@ program
       ],
       logs,
       built,
+      toldToEnd.signal,
     );
     const results = await runLanes(
       [
@@ -111,6 +119,7 @@ program
       ],
       logs,
       tested,
+      toldToEnd.signal,
     );
     process.exitCode = closeRun(results, logs);
   });
@@ -250,8 +259,12 @@ const delegates: Readonly<Record<string, { file: string; description: string }>>
 for (const [name, { description }] of Object.entries(delegates))
   program.command(name).description(description);
 
-process.on('SIGINT', () => killChildren('SIGINT'));
-process.on('SIGTERM', () => killChildren('SIGTERM'));
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    toldToEnd.abort();
+    killChildren(name);
+  });
+}
 
 try {
   const [name = '', ...args] = process.argv.slice(2);

@@ -57,6 +57,20 @@ describe('a run of stages', () => {
     expect(printed.join('\n')).toContain('not run, because "build" did not pass');
   });
 
+  it('begins no other stage once it was told to end, and is no success', async () => {
+    const end = new AbortController();
+    const first: Stage = {
+      name: 'first',
+      run: async () => {
+        end.abort();
+        return { passed: 1, failed: 0 };
+      },
+    };
+    const results = await runLanes([[first, sh('next', 'true')]], logs, [], end.signal);
+    expect(closeRun(results, logs)).toBe(1);
+    expect(printed.join('\n')).toContain('next: not run, because the run was told to end');
+  });
+
   it("keeps a stage's output in a log and shows the end of it when it failed", async () => {
     const results = await runLanes([[sh('noisy stage', 'echo what went wrong; exit 1')]], logs);
     expect(readFileSync(results[0]?.logFile ?? '', 'utf8')).toContain('what went wrong');

@@ -41,17 +41,19 @@ export function commandStage(
 
 /**
  * Runs lanes of stages beside each other and the stages of a lane one after the other. Prints one line when a
- * stage starts, one when it ends, and now and then one that says what it is doing.
+ * stage starts, one when it ends, and now and then one that says what it is doing. Once `signal` is aborted no other
+ * stage begins.
  */
 export async function runLanes(
   lanes: readonly (readonly Stage[])[],
   logDirectory: string,
   earlier: readonly StageResult[] = [],
+  signal?: AbortSignal,
 ): Promise<StageResult[]> {
   const results: StageResult[] = [...earlier];
   await Promise.all(
     lanes.map(async (lane) => {
-      for (const stage of lane) results.push(await runStage(stage, results, logDirectory));
+      for (const stage of lane) results.push(await runStage(stage, results, logDirectory, signal));
     }),
   );
   return results;
@@ -83,16 +85,21 @@ async function runStage(
   stage: Stage,
   done: readonly StageResult[],
   logDirectory: string,
+  signal: AbortSignal | undefined,
 ): Promise<StageResult> {
   const logFile = join(logDirectory, `${stage.name.replaceAll(/[^a-z0-9]+/gi, '-')}.log`);
   const started = performance.now();
   const elapsed = (): number => (performance.now() - started) / 1000;
+  const notRun = (why: string): StageResult => {
+    console.log(`✗ ${stage.name}: not run, ${why}`);
+    return { name: stage.name, tally: { passed: 0, failed: 1 }, seconds: 0, logFile };
+  };
 
   const broken = stage.needs?.find((name) => done.every((it) => it.name !== name || it.tally.failed > 0));
   if (broken !== undefined) {
-    console.log(`✗ ${stage.name}: not run, because "${broken}" did not pass`);
-    return { name: stage.name, tally: { passed: 0, failed: 1 }, seconds: 0, logFile };
+    return notRun(`because "${broken}" did not pass`);
   }
+  if (signal?.aborted === true) return notRun('because the run was told to end');
 
   console.log(`▸ ${stage.name} …`);
   const heartbeat = setInterval(() => {
