@@ -11,11 +11,11 @@ import { sleep, waitFor } from '../../lab/system/wait.ts';
 import { objectKey } from '../../operator/kubernetes/object.ts';
 import { Reflector } from '../../operator/kubernetes/reflector.ts';
 import { apiVersionOf, listPath, objectPath, RESOURCES } from '../../operator/kubernetes/resource.ts';
-import { findCondition } from '../../operator/target/conditions.ts';
 import { parseTarget, type StoredTarget } from '../../operator/target/nvmeof-target.ts';
 import { OperatorProcess } from '../../operator/testing/operator-process.ts';
 import { TestCluster } from '../../operator/testing/test-cluster.ts';
 import { EditTimes } from './edit-times.ts';
+import { isReady, laggards } from './laggards.ts';
 import type { ScaleRecord } from './report.ts';
 import { SimulatedDataplanes } from './simulated-dataplanes.ts';
 
@@ -156,10 +156,6 @@ async function settled(
   );
 }
 
-function isReady({ status }: StoredTarget): boolean {
-  return findCondition(status?.conditions, 'Ready')?.status === 'True';
-}
-
 /** A run in progress. */
 class Run {
   readonly #size: ScaleSize;
@@ -203,7 +199,8 @@ class Run {
     const objects = `${this.#dataplanes.size} of ${this.#objects} node objects`;
     if (!this.#size.pods) return objects;
     const ready = [...this.#targets.values()].filter(isReady).length;
-    return `${objects}, ${ready} of ${this.#size.targets} targets ready`;
+    const late = ready === 0 ? '' : laggards(this.#targets.values());
+    return `${objects}, ${ready} of ${this.#size.targets} targets ready${late === '' ? '' : ` (${late})`}`;
   }
 
   async measure(): Promise<ScaleRecord> {
